@@ -1,0 +1,80 @@
+package sqlitedb
+
+import (
+	"context"
+	"database/sql"
+)
+
+// Tx is a write within a group commit. It is valid only inside Write's function.
+type Tx struct {
+	ctx   context.Context
+	conn  *sql.Conn
+	stmts map[string]*sql.Stmt
+}
+
+// prepared keeps each statement for the life of the writer: the number of texts is that of the source's.
+func (tx *Tx) prepared(query string) (*sql.Stmt, error) {
+	if s := tx.stmts[query]; s != nil {
+		return s, nil
+	}
+	s, err := tx.conn.PrepareContext(tx.ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	tx.stmts[query] = s
+	return s, nil
+}
+
+// Exec runs a statement and tells how many rows it changed. query must be a constant text with placeholders.
+func (tx *Tx) Exec(query string, args ...any) (int64, error) {
+	s, err := tx.prepared(query)
+	if err != nil {
+		return 0, err
+	}
+	r, err := s.ExecContext(tx.ctx, args...)
+	if err != nil {
+		return 0, classify(err)
+	}
+	return r.RowsAffected()
+}
+
+// Query runs a query; the caller closes the rows before the next call.
+func (tx *Tx) Query(query string, args ...any) (*sql.Rows, error) {
+	s, err := tx.prepared(query)
+	if err != nil {
+		return nil, err
+	}
+	return s.QueryContext(tx.ctx, args...)
+}
+
+// QueryRow runs a query of one row; Scan gives sql.ErrNoRows where there is none.
+func (tx *Tx) QueryRow(query string, args ...any) Row {
+	s, err := tx.prepared(query)
+	if err != nil {
+		return failedRow{err}
+	}
+	return s.QueryRowContext(tx.ctx, args...)
+}
+
+// Row is what QueryRow gives.
+type Row interface{ Scan(dest ...any) error }
+
+type failedRow struct{ err error }
+
+func (r failedRow) Scan(...any) error { return r.err }
+
+// ReadTx is one snapshot. It is valid only inside Read's function.
+type ReadTx struct {
+	ctx context.Context
+	tx  *sql.Tx
+}
+
+// Query runs a query; the caller closes the rows before the next call.
+func (tx *ReadTx) Query(query string, args ...any) (*sql.Rows, error) {
+	return tx.tx.QueryContext(tx.ctx, query, args...)
+}
+
+// QueryRow runs a query of one row; Scan gives sql.ErrNoRows where there is none.
+func (tx *ReadTx) QueryRow(query string, args ...any) Row {
+	return tx.tx.QueryRowContext(tx.ctx, query, args...)
+}

@@ -1,0 +1,156 @@
+package sqlitedb
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// writer is the goroutine that owns the write connection.
+type writer struct {
+	opts Options
+	conn *sql.Conn
+	tx   *Tx
+	jobs chan *job
+	done chan struct{}
+
+	mu     sync.RWMutex // guards closed against a send on jobs
+	closed bool
+}
+
+type job struct {
+	fn    func(*Tx) error
+	err   error
+	reply chan error
+}
+
+func startWriter(db *sql.DB, opts Options) (*writer, error) {
+	ctx := context.Background()
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{
+		opts: opts,
+		conn: conn,
+		tx:   &Tx{ctx: ctx, conn: conn, stmts: map[string]*sql.Stmt{}},
+		jobs: make(chan *job, opts.BatchMax),
+		done: make(chan struct{}),
+	}
+	go w.run()
+	return w, nil
+}
+
+func (w *writer) do(ctx context.Context, fn func(*Tx) error) error {
+	j := &job{fn: fn, reply: make(chan error, 1)}
+	w.mu.RLock()
+	if w.closed {
+		w.mu.RUnlock()
+		return ErrClosed
+	}
+	select {
+	case w.jobs <- j:
+		w.mu.RUnlock()
+	case <-ctx.Done():
+		w.mu.RUnlock()
+		return ctx.Err()
+	}
+	select {
+	case err := <-j.reply:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (w *writer) stop() {
+	w.mu.Lock()
+	if !w.closed {
+		w.closed = true
+		close(w.jobs)
+	}
+	w.mu.Unlock()
+	<-w.done
+}
+
+func (w *writer) run() {
+	defer close(w.done)
+	batch := make([]*job, 0, w.opts.BatchMax)
+	for j := range w.jobs {
+		batch = w.commit(batch[:0], j)
+		for _, j := range batch {
+			j.reply <- j.err
+		}
+		clear(batch)
+	}
+	for _, s := range w.tx.stmts {
+		s.Close()
+	}
+	w.conn.Close()
+}
+
+// commit runs first and whatever waits behind it in one transaction.
+func (w *writer) commit(batch []*job, first *job) []*job {
+	start := time.Now()
+	if _, err := w.tx.Exec("BEGIN IMMEDIATE"); err != nil {
+		first.err = fmt.Errorf("begin: %w", err)
+		return append(batch, first)
+	}
+	for j := first; j != nil; j = w.next(len(batch), start) {
+		j.err = w.runOne(j)
+		batch = append(batch, j)
+	}
+	if _, err := w.tx.Exec("COMMIT"); err != nil {
+		// What failed already keeps its own reason.
+		for _, j := range batch {
+			if j.err == nil {
+				j.err = fmt.Errorf("commit: %w", err)
+			}
+		}
+		w.tx.Exec("ROLLBACK") // an error here means that SQLite rolled back by itself
+	}
+	return batch
+}
+
+// next is a job that waits already, if the batch has room for it.
+func (w *writer) next(size int, start time.Time) *job {
+	if size >= w.opts.BatchMax || time.Since(start) > w.opts.BatchTime {
+		return nil
+	}
+	select {
+	case j := <-w.jobs:
+		return j // nil once jobs is closed and empty
+	default:
+		return nil
+	}
+}
+
+// runOne runs a job in a savepoint, so that its failure undoes it alone.
+func (w *writer) runOne(j *job) error {
+	if _, err := w.tx.Exec("SAVEPOINT job"); err != nil {
+		return fmt.Errorf("savepoint: %w", err)
+	}
+	err := protect(j.fn, w.tx)
+	if err != nil {
+		if _, undo := w.tx.Exec("ROLLBACK TO job"); undo != nil {
+			return fmt.Errorf("%w (and undoing it: %w)", err, undo)
+		}
+	}
+	if _, release := w.tx.Exec("RELEASE job"); release != nil && err == nil {
+		return fmt.Errorf("release: %w", release)
+	}
+	return err
+}
+
+// protect turns a panic in a job into its error: it must not take the writer with it.
+func protect(fn func(*Tx) error, tx *Tx) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in a write: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return fn(tx)
+}
