@@ -1,0 +1,101 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/mailfarm/mailfarm/internal/obs"
+)
+
+// ErrAway is a bus that cannot be reached now. It says nothing of the work.
+var ErrAway = errors.New("bus is away")
+
+// Conn is a process's connection to the bus. Its methods may be called at once from many goroutines.
+type Conn struct {
+	cfg Config
+	log *slog.Logger
+	nc  *nats.Conn
+	js  jetstream.JetStream
+
+	unpublished atomic.Int64
+}
+
+// Connect connects to the servers of cfg, or with options (embedded.Server gives one) to a server in this process, and
+// makes or updates the streams and consumers.
+func Connect(ctx context.Context, cfg Config, log *slog.Logger, opts ...nats.Option) (*Conn, error) {
+	cfg.Defaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("bus: %w", err)
+	}
+	c := &Conn{cfg: cfg, log: log}
+	all := []nats.Option{
+		nats.Name("mailfarm"),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(250 * time.Millisecond),
+		nats.ReconnectBufSize(-1), // while away a publish fails at once: the ledger remembers
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("bus went away", obs.Error(err))
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { log.Info("bus came back") }),
+	}
+	if cfg.CredentialsFile != "" {
+		all = append(all, nats.UserCredentials(cfg.CredentialsFile))
+	}
+	url := nats.DefaultURL
+	if len(cfg.Servers) > 0 {
+		url = joinServers(cfg.Servers)
+	}
+	nc, err := nats.Connect(url, append(all, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the bus: %w", err)
+	}
+	c.nc = nc
+	c.js, err = jetstream.New(nc,
+		jetstream.WithPublishAsyncMaxPending(4096),
+		jetstream.WithPublishAsyncTimeout(5*time.Second),
+		jetstream.WithPublishAsyncErrHandler(func(_ jetstream.JetStream, m *nats.Msg, err error) {
+			c.unpublished.Add(1)
+		}))
+	if err == nil {
+		err = c.setUp(ctx)
+	}
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("set up the bus: %w", err)
+	}
+	return c, nil
+}
+
+func joinServers(servers []string) string {
+	s := servers[0]
+	for _, more := range servers[1:] {
+		s += "," + more
+	}
+	return s
+}
+
+// Ready tells whether the bus can be reached.
+func (c *Conn) Ready() error {
+	if !c.nc.IsConnected() {
+		return ErrAway
+	}
+	return nil
+}
+
+// Close sends what is under way, waiting for its acknowledgement as long as ctx lasts, and hangs up.
+func (c *Conn) Close(ctx context.Context) {
+	select {
+	case <-c.js.PublishAsyncComplete():
+	case <-ctx.Done():
+	}
+	c.nc.Close()
+}
