@@ -1,0 +1,298 @@
+package smtpd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/mailfarm/mailfarm/internal/obs"
+)
+
+// Conn is one connection. Its exported methods are for the Session, from the connection's own goroutine.
+type Conn struct {
+	server  *Server
+	raw     net.Conn // as accepted; never changes, so that other goroutines may set its deadline or close it
+	conn    net.Conn // raw, or the TLS connection over it
+	id      string
+	remote  netip.Addr
+	tls     *tls.ConnectionState
+	log     *slog.Logger
+	ctx     context.Context
+	session Session
+
+	in       reader
+	out      []byte
+	writeErr error
+
+	// The dialogue's state.
+	helo          string
+	esmtp         bool
+	authenticated bool
+	closing       bool
+	endReason     string
+	errors        int
+	refused       int
+	authFailures  int
+	idleCommands  int
+	messages      int
+
+	// The transaction's state.
+	mail     bool
+	utf8     bool
+	declared int64 // SIZE of MAIL
+	rcpts    int
+	deadline time.Time // of the transaction; zero outside
+	batch    []Rcpt
+	chunks   chunkState
+
+	// lineDeadline is when the command that is awaited must have arrived.
+	lineDeadline time.Time
+
+	mu   sync.Mutex
+	idle bool // guarded by mu: waits for a command, so that a drain may wake it.
+	read readKind
+}
+
+// readKind tells beforeRead what is awaited.
+type readKind uint8
+
+const (
+	readCommand readKind = iota
+	readBody
+)
+
+// errDrain ends connections when the server stops.
+var errDrain = errors.New("server is stopping")
+
+// ID names the connection in logs and traces.
+func (c *Conn) ID() string { return c.id }
+
+// RemoteAddr is the peer's IP address; the zero Addr for a connection that has none.
+func (c *Conn) RemoteAddr() netip.Addr { return c.remote }
+
+// Helo is the argument of EHLO, HELO or LHLO: printable ASCII, not verified.
+func (c *Conn) Helo() string { return c.helo }
+
+// TLS is nil on plaintext connections.
+func (c *Conn) TLS() *tls.ConnectionState { return c.tls }
+
+// Protocol is the "with" keyword of a Received field: RFC 3848, RFC 6531 §4.3.
+func (c *Conn) Protocol(smtputf8 bool) string {
+	switch lmtp := c.server.cfg.LMTP; {
+	case lmtp && smtputf8:
+		return "UTF8LMTP" + c.protocolSuffix()
+	case lmtp:
+		return "LMTP" + c.protocolSuffix()
+	case smtputf8:
+		return "UTF8SMTP" + c.protocolSuffix()
+	case !c.esmtp:
+		return "SMTP"
+	}
+	return "ESMTP" + c.protocolSuffix()
+}
+
+func (c *Conn) protocolSuffix() string {
+	switch {
+	case c.tls != nil && c.authenticated:
+		return "SA"
+	case c.tls != nil:
+		return "S"
+	case c.authenticated:
+		return "A"
+	}
+	return ""
+}
+
+// serve runs the dialogue to its end. It owns the connection.
+func (c *Conn) serve(implicitTLS bool) {
+	defer c.close()
+	defer c.recover()
+	if implicitTLS {
+		if err := c.handshake(); err != nil {
+			c.end("TLS handshake failed")
+			return
+		}
+	}
+	session, err := c.server.backend.NewSession(c.ctx, c)
+	if err != nil {
+		c.refuse(err)
+		c.end("refused by policy")
+		return
+	}
+	c.session = session
+	greeting := " ESMTP mailfarm"
+	if c.server.cfg.LMTP {
+		greeting = " LMTP mailfarm"
+	}
+	c.reply(220, "", c.server.cfg.Hostname+greeting)
+	for !c.closing {
+		c.step()
+	}
+}
+
+// step reads one command and answers it.
+func (c *Conn) step() {
+	c.read = readCommand
+	c.lineDeadline = time.Time{}
+	line, err := c.in.line(maxLine)
+	switch {
+	case errors.Is(err, errLongLine):
+		c.trace("received", []byte("(over-long line)"))
+		c.mistake(500, "5.5.2", "line too long")
+	case err != nil:
+		c.failed(err)
+	default:
+		c.command(line)
+	}
+}
+
+// beforeRead flushes and sets the deadline of the next read.
+func (c *Conn) beforeRead() error {
+	if err := c.flush(); err != nil {
+		return err
+	}
+	c.setIdle(false)
+	now, t := time.Now(), &c.server.cfg.Timeouts
+	if c.read == readBody {
+		return c.conn.SetReadDeadline(c.bounded(now.Add(t.Data)))
+	}
+	if c.lineDeadline.IsZero() {
+		c.lineDeadline = now.Add(t.Command) // For the whole line, however slowly it comes.
+	}
+	if c.chunks.msg != nil {
+		return c.conn.SetReadDeadline(c.bounded(c.lineDeadline)) // Its message is arriving: a drain lets it.
+	}
+	c.setIdle(true)
+	if err := c.conn.SetReadDeadline(c.bounded(c.lineDeadline)); err != nil {
+		return err
+	}
+	// Behind the deadline: a drain either is seen here, or comes later and moves the deadline.
+	if c.server.draining() {
+		return errDrain
+	}
+	return nil
+}
+
+func (c *Conn) bounded(t time.Time) time.Time {
+	if !c.deadline.IsZero() && c.deadline.Before(t) {
+		return c.deadline
+	}
+	return t
+}
+
+func (c *Conn) setIdle(idle bool) {
+	c.mu.Lock()
+	c.idle = idle
+	c.mu.Unlock()
+}
+
+// wake interrupts the wait for a command; other reads go on.
+func (c *Conn) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.idle {
+		c.raw.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// cutOff ends the connection from outside.
+func (c *Conn) cutOff() { c.raw.Close() }
+
+// failed ends the connection after an error of reading or writing.
+func (c *Conn) failed(err error) {
+	switch {
+	case errors.Is(err, errWrite):
+		c.end("write failed")
+	case errors.Is(err, errDrain), errors.Is(err, os.ErrDeadlineExceeded) && c.read == readCommand && c.server.draining():
+		c.reply(421, "4.3.2", c.server.cfg.Hostname+" is stopping, try again")
+		c.end("drained")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.reply(421, "4.4.2", "timeout")
+		c.end("timeout")
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		c.end("connection lost")
+	default:
+		c.end("connection lost")
+		c.log.LogAttrs(c.ctx, slog.LevelDebug, "connection failed", obs.Error(err))
+	}
+}
+
+// recover turns a panic into the end of this connection.
+func (c *Conn) recover() {
+	p := recover()
+	if p == nil {
+		return
+	}
+	c.server.stats.panics.Add(1)
+	c.log.LogAttrs(c.ctx, slog.LevelError, "panicked", slog.Any("panic", p), obs.Stack(debug.Stack()))
+	c.out = c.out[:0] // What a half-done command left is no reply.
+	c.reply(421, "4.3.0", "internal error")
+	c.end("panic")
+}
+
+// close is the last thing that happens to a connection.
+func (c *Conn) close() {
+	if c.endReason != "drained" && c.writeErr == nil {
+		c.lastFlush()
+	}
+	c.flush()
+	c.closeSession()
+	c.conn.Close()
+	c.in.release()
+	c.log.LogAttrs(c.ctx, slog.LevelInfo, "disconnected", obs.Client(c.remote.String()), obs.Reason(c.endReason), obs.Count(c.messages))
+}
+
+// lastFlush sends the last replies and, where the peer has sent more than we read, lets it read them: closing a socket
+// with unread octets resets it, and the peer would lose the reply that tells why.
+func (c *Conn) lastFlush() {
+	const patience, most = 500 * time.Millisecond, 1 << 20
+	if c.flush() != nil || len(c.in.buffered()) == 0 {
+		return
+	}
+	half, ok := c.conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	c.conn.SetReadDeadline(time.Now().Add(patience))
+	for n := 0; n < most; {
+		c.in.drop()
+		m, err := c.conn.Read(c.in.buf)
+		if n += m; err != nil {
+			return
+		}
+	}
+}
+
+// closeSession ends an open message and the session, whatever state a panic left them in.
+func (c *Conn) closeSession() {
+	defer func() {
+		if p := recover(); p != nil {
+			c.log.LogAttrs(c.ctx, slog.LevelError, "panicked", slog.Any("panic", p), obs.Stack(debug.Stack()))
+		}
+	}()
+	if c.session == nil {
+		return
+	}
+	c.resetTransaction()
+	c.session.Close()
+}
+
+// resetTransaction forgets sender, recipients and any open message.
+func (c *Conn) resetTransaction() {
+	open := c.mail
+	c.mail, c.utf8, c.declared, c.rcpts, c.deadline = false, false, 0, 0, time.Time{}
+	clear(c.batch)
+	c.batch = c.batch[:0]
+	c.chunks.abort()
+	if open {
+		c.session.Reset()
+	}
+}
