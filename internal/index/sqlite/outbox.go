@@ -1,27 +1,84 @@
 package sqlite
 
 import (
+	"context"
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/mailfarm/mailfarm/internal/ledger"
 	"github.com/mailfarm/mailfarm/internal/sqlitedb"
 	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
 )
 
 // putOutbox keeps the messages that a transaction gives rise to until the ledger has their own rows. owner is the
-// transaction's key: the parent's queue id, or accountOwner of an account. A child made twice keeps the first.
-// now, in nanoseconds since 1970 UTC, is when they are due: at once.
+// transaction's key: the parent's queue id, or the 8 octets of an account id. A child made twice keeps the first; one
+// without verdict gets that of generated mail, which is accept. now, in nanoseconds since 1970 UTC, is when they are due.
 func putOutbox(tx *sqlitedb.Tx, owner []byte, children []*mailv1.Accepted, now int64) error {
 	for _, c := range children {
+		if err := checkIDs([][]byte{c.GetQueueId()}); err != nil {
+			return fmt.Errorf("put child in the outbox: %w", err)
+		}
+		if c.Verdict == nil {
+			c = &mailv1.Accepted{QueueId: c.QueueId, BlobId: c.BlobId, Envelope: c.Envelope, Overlay: c.Overlay, PartIndex: c.PartIndex,
+				Verdict: &mailv1.Verdict{Action: mailv1.Action_ACTION_ACCEPT}}
+		}
 		payload, err := proto.Marshal(c)
 		if err != nil {
 			return fmt.Errorf("encode child: %w", err)
 		}
 		if _, err := tx.Exec("INSERT INTO outbox (owner, child, payload, due_ns) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-			owner, c.GetQueueId(), payload, now); err != nil {
+			owner, c.QueueId, payload, now); err != nil {
 			return fmt.Errorf("put child in the outbox: %w", err)
 		}
 	}
 	return nil
+}
+
+// TakeOutbox takes due children; see ledger.Queue.
+func (l *Ledger) TakeOutbox(ctx context.Context, limit int, again time.Duration) ([]ledger.OutboxChild, error) {
+	// This goes through the writer even to find nothing out: whoever was told of a child that is being committed finds it.
+	var children []ledger.OutboxChild
+	err := l.db.Write(ctx, func(tx *sqlitedb.Tx) error {
+		now := l.clock()
+		rows, err := tx.Query("SELECT owner, child, payload, tries FROM outbox WHERE due_ns <= ? ORDER BY due_ns LIMIT ?", now, limit)
+		err = eachRow(rows, err, func() error {
+			var c ledger.OutboxChild
+			var id []byte
+			if err := rows.Scan(&c.Owner, &id, &c.Payload, &c.Tries); err != nil {
+				return err
+			}
+			c.ID = [16]byte(id)
+			children = append(children, c)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, c := range children {
+			wait := min(again<<min(c.Tries, 16), ledger.OutboxMaxWait)
+			if _, err := tx.Exec("UPDATE outbox SET due_ns = ?, tries = tries + 1 WHERE owner = ? AND child = ?",
+				now+int64(wait), c.Owner, c.ID[:]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("take from the outbox: %w", err)
+	}
+	return children, nil
+}
+
+// DropOutbox removes children; see ledger.Queue.
+func (l *Ledger) DropOutbox(ctx context.Context, children []ledger.OutboxChild) error {
+	return wrap("drop from the outbox", l.db.Write(ctx, func(tx *sqlitedb.Tx) error {
+		for _, c := range children {
+			if _, err := tx.Exec("DELETE FROM outbox WHERE owner = ? AND child = ?", c.Owner, c.ID[:]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
 }

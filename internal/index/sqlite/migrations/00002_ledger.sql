@@ -12,7 +12,9 @@ CREATE TABLE message (
     accepted_ns  INTEGER NOT NULL,
     recorded_ns  INTEGER NOT NULL,
     reverse_path TEXT    NOT NULL,
-    message_id   TEXT    NOT NULL
+    message_id   TEXT    NOT NULL,
+    -- recipients is how many the envelope has; rows with higher numbers were added by aliases.
+    recipients   INTEGER NOT NULL
 ) WITHOUT ROWID;
 
 -- Children go with their parent.
@@ -78,8 +80,8 @@ CREATE TABLE checkpoint (
     saved_ns    INTEGER NOT NULL
 );
 
--- Frames that recovery found beyond its horizon: they wait for an operator. decision: 0 none, 1 release, 2 discard.
-CREATE TABLE released (
+-- Frames that recovery found beyond its horizon: they wait for an operator. decision: 1 none, 2 release, 3 discard.
+CREATE TABLE withheld (
     queue_id   BLOB    NOT NULL PRIMARY KEY,
     blob_id    BLOB    NOT NULL,
     found_ns   INTEGER NOT NULL,
