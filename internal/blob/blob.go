@@ -30,6 +30,8 @@ var (
 	ErrFull = errors.New("blob store is full")
 	// ErrClosed is a store that is closing.
 	ErrClosed = errors.New("blob store is closed")
+	// ErrTooLarge is a body or tail beyond what a frame can hold: 552 5.3.4. Nothing is kept.
+	ErrTooLarge = errors.New("too large for a frame")
 	// ErrLocked is a directory that another process holds.
 	ErrLocked = errors.New("blob directory is in use by another process")
 )
@@ -106,6 +108,9 @@ type Store interface {
 	// behind the last one it called with. It stops at the durable end of a live incarnation, behind the last whole frame
 	// of a dead one, and where each returns an error, which it returns.
 	// A frame that is damaged with sound ones behind it is given with its Err set.
+	//
+	// Where each returned an error, the position is behind the frame that it returned it for: whoever has not accounted
+	// for that frame goes on from its ID's place instead.
 	Scan(ctx context.Context, from Position, each func(Scanned) error) (Position, error)
 	// Close waits for drafts being committed.
 	Close() error
