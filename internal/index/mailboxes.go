@@ -13,6 +13,9 @@ import (
 // MaxMailboxes is how many mailboxes, and how many subscriptions, an account can have.
 const MaxMailboxes = 10_000
 
+// MaxLevels is how many levels a name can have.
+const MaxLevels = 20
+
 // Inbox is the name of the mailbox that every account has (RFC 9051 §5.1).
 const Inbox = "INBOX"
 

@@ -120,3 +120,18 @@ func (c *Chunk) Unpack(p *Packed) (err error) {
 	}
 	return nil
 }
+
+// UnpackFlags fills UIDs, Flags and ModSeqs alone, and leaves the other columns empty. The errors are Unpack's.
+func (c *Chunk) UnpackFlags(p *Packed) (err error) {
+	c.Reset()
+	c.FirstUID, c.MaxModSeq = p.FirstUID, p.MaxModSeq
+	if c.UIDs, err = DecodeUIDs(c.UIDs, p.UIDs, ChunkSize); err == nil {
+		if c.Flags, err = DecodeFlags(c.Flags, p.Flags, len(c.UIDs)); err == nil {
+			c.ModSeqs, err = DecodeModSeqs(c.ModSeqs, p.ModSeqs, len(c.UIDs))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("chunk %d: %w", p.FirstUID, err)
+	}
+	return nil
+}

@@ -6,10 +6,14 @@ package sqlite
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/sqlitedb"
 )
 
@@ -24,12 +28,19 @@ type Options struct {
 	QuotaSize, QuotaMessages int64
 	// Now is the database's clock. Default time.Now.
 	Now func() time.Time
+	// Fault, where it is set, is asked between the steps of a write; an error makes the write fail there. For tests.
+	Fault func(step string) error
 }
 
 // DB is one file with the mailboxes and the ledger.
 type DB struct {
 	db   *sqlitedb.DB
 	opts Options
+	ids  idSource
+	// timeline is the number of the current one.
+	timeline atomic.Int64
+	// chunks keeps the memory of unpacked chunks.
+	chunks sync.Pool
 }
 
 // Open opens or makes the file at path. sqlitedb.ErrLocked where another process has it.
@@ -45,7 +56,20 @@ func Open(ctx context.Context, path string, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &DB{db: db, opts: opts}, nil
+	d := &DB{db: db, opts: opts}
+	if err := d.readTimeline(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return d, nil
+}
+
+// chunk gives an empty chunk.
+func (d *DB) chunk() *mailbox.Chunk {
+	if c, ok := d.chunks.Get().(*mailbox.Chunk); ok {
+		c.Reset()
+		return c
+	}
+	return &mailbox.Chunk{}
 }
 
 // Close ends what is in hand and closes the file.

@@ -1,0 +1,46 @@
+// Package indextest is the contract of package index, as tests that every implementation passes.
+package indextest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/mailfarm/mailfarm/internal/blob"
+	"github.com/mailfarm/mailfarm/internal/envelope"
+	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/mailbox"
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
+)
+
+// Subject is an implementation over an empty database, with what the tests must see and do beside its methods.
+type Subject struct {
+	Mailboxes index.Mailboxes
+	Leases    index.Leases
+	// QuotaMessages is how many entries an account may have.
+	QuotaMessages int64
+	// Route enters local recipients in the ledger, or gives those that are there another state and generation.
+	Route func(...Recipient) error
+	// State is a recipient's in the ledger.
+	State func(envelope.QueueID, uint32) (storev1.State, error)
+	// Children is how many messages of a parent are in the outbox.
+	Children func(parent envelope.QueueID) (int, error)
+	// Condemn marks a body as about to be removed.
+	Condemn func(blob.ID) error
+	// Advance moves the database's clock.
+	Advance func(time.Duration)
+	// FailAt has a function asked between the steps of every write from now on; where it gives an error, the write fails.
+	FailAt func(func(step string) error)
+}
+
+// Recipient is a row of the ledger.
+type Recipient struct {
+	QueueID    envelope.QueueID
+	Number     uint32
+	Account    mailbox.AccountID
+	Generation uint32
+	State      storev1.State
+}
+
+// Run runs all tests; open makes a new Subject.
+func Run(t *testing.T, open func(testing.TB) Subject) {
+}

@@ -1,0 +1,104 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/mailbox"
+)
+
+// Rename is index.Mailboxes'.
+func (m *Mailboxes) Rename(ctx context.Context, id mailbox.AccountID, from, to string) (mailbox.ModSeq, error) {
+	seq, err := write(ctx, m.d, func(u *unit) (mailbox.ModSeq, error) {
+		a, err := u.account(id)
+		if err != nil {
+			return 0, err
+		}
+		if from == index.Inbox {
+			err = u.renameInbox(a, to)
+		} else {
+			err = u.rename(a, from, to)
+		}
+		return a.modSeq, err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("rename mailbox: %w", err)
+	}
+	return seq, nil
+}
+
+// renameInbox moves INBOX's entries to a new mailbox; its inferiors stay (RFC 9051 §6.3.6).
+func (u *unit) renameInbox(a *account, to string) error {
+	if _, err := u.boxNamed(a, to); !errors.Is(err, index.ErrNoMailbox) {
+		return orExists(err)
+	}
+	inbox, err := u.boxNamed(a, index.Inbox)
+	if err != nil {
+		return err
+	}
+	target, err := u.createTree(a, to, "")
+	if err != nil {
+		return err
+	}
+	_, err = u.move(inbox, target, mailbox.UIDSet{{First: 1, Last: mailbox.MaxUID}})
+	return err
+}
+
+func (u *unit) rename(a *account, from, to string) error {
+	boxes, err := u.allBoxes(a)
+	if err != nil {
+		return err
+	}
+	var moving []*box
+	names := make(map[string]bool, len(boxes))
+	for _, b := range boxes {
+		if b.Name == from || below(b.Name, from) {
+			moving = append(moving, b)
+		} else {
+			names[b.Name] = true
+		}
+	}
+	switch {
+	case len(moving) == 0:
+		return index.ErrNoMailbox
+	case from == to || names[to]:
+		return index.ErrExists
+	case below(to, from):
+		return index.ErrRefused
+	}
+	// Those above come first, so that a name which one of them gives up is free for one below it.
+	slices.SortFunc(moving, func(a, b *box) int { return cmp.Compare(a.Name, b.Name) })
+	for _, b := range moving {
+		name := to + strings.TrimPrefix(b.Name, from)
+		if names[name] {
+			return index.ErrExists
+		}
+		if strings.Count(name, "/") >= index.MaxLevels {
+			return index.ErrRefused
+		}
+		if _, err := u.tx.Exec("UPDATE mailbox SET name = ? WHERE account = ? AND mailbox = ?", name, int64(a.id), int64(b.ID)); err != nil {
+			return fmt.Errorf("write name: %w", err)
+		}
+		b.Name = name
+	}
+	a.touch()
+	return u.createAbove(a, to)
+}
+
+// createAbove makes the levels above a name that are not there.
+func (u *unit) createAbove(a *account, name string) error {
+	i := strings.LastIndexByte(name, '/')
+	if i < 0 {
+		return nil
+	}
+	if _, err := u.boxNamed(a, name[:i]); !errors.Is(err, index.ErrNoMailbox) {
+		return err
+	}
+	_, err := u.createTree(a, name[:i], "")
+	return err
+}

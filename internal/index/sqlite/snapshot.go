@@ -1,0 +1,145 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/internal/sqlitedb"
+)
+
+// Snapshot is index.Mailboxes'.
+func (m *Mailboxes) Snapshot(ctx context.Context, q index.SnapshotQuery, each func(*index.Page) error) error {
+	err := m.snapshot(ctx, q, each)
+	if err != nil {
+		return fmt.Errorf("snapshot of mailbox %d: %w", q.Mailbox, err)
+	}
+	return nil
+}
+
+func (m *Mailboxes) snapshot(ctx context.Context, q index.SnapshotQuery, each func(*index.Page) error) error {
+	var recent mailbox.UID
+	if q.TakeRecent {
+		var err error
+		if recent, err = m.takeRecent(ctx, q); err != nil {
+			return err
+		}
+	}
+	return m.d.db.Read(ctx, func(tx *sqlitedb.ReadTx) error {
+		mbox, purged, err := readMailbox(tx, q)
+		if err != nil {
+			return err
+		}
+		if q.TakeRecent {
+			mbox.RecentUID = recent
+		}
+		page := &index.Page{Mailbox: &mbox}
+		if q.Since > 0 && (q.Since < purged || q.Since > mbox.HighestModSeq) {
+			// The tombstones are gone, or the reader saw a history that we lost.
+			page.Complete, q.Since = true, 0
+		}
+		if q.Since > 0 {
+			if page.Expunged, err = readExpunged(tx, q); err != nil {
+				return err
+			}
+		}
+		return readChunks(tx, q, page, each)
+	})
+}
+
+// takeRecent moves the mark behind all entries and tells where it was; it writes only where there are some behind it.
+func (m *Mailboxes) takeRecent(ctx context.Context, q index.SnapshotQuery) (recent mailbox.UID, err error) {
+	var next mailbox.UID
+	err = m.d.db.Read(ctx, func(tx *sqlitedb.ReadTx) error {
+		mbox, _, err := readMailbox(tx, q)
+		recent, next = mbox.RecentUID, mbox.UIDNext
+		return err
+	})
+	if err != nil || recent >= next {
+		return recent, err
+	}
+	return write(ctx, m.d, func(u *unit) (mailbox.UID, error) {
+		var recent mailbox.UID
+		err := u.tx.QueryRow("SELECT recent_uid FROM mailbox WHERE account = ? AND mailbox = ?", int64(q.Account), int64(q.Mailbox)).Scan(&recent)
+		if errors.Is(err, sql.ErrNoRows) {
+			return 0, index.ErrNoMailbox
+		} else if err != nil {
+			return 0, fmt.Errorf("read recent mark: %w", err)
+		}
+		if _, err = u.tx.Exec("UPDATE mailbox SET recent_uid = uid_next WHERE account = ? AND mailbox = ?", int64(q.Account), int64(q.Mailbox)); err != nil {
+			return 0, fmt.Errorf("move recent mark: %w", err)
+		}
+		return recent, nil
+	})
+}
+
+func readMailbox(tx *sqlitedb.ReadTx, q index.SnapshotQuery) (m index.Mailbox, purged mailbox.ModSeq, err error) {
+	var subscribed int64
+	err = scanBox(tx.QueryRow("SELECT "+boxColumns+`, purged_mod_seq,
+		(SELECT COUNT(*) FROM subscription s WHERE s.account = mailbox.account AND s.name = mailbox.name)
+		FROM mailbox WHERE account = ? AND mailbox = ?`, int64(q.Account), int64(q.Mailbox)), &m, &purged, &subscribed)
+	m.Subscribed = subscribed > 0
+	if errors.Is(err, sql.ErrNoRows) {
+		err = index.ErrNoMailbox
+	}
+	return m, purged, err
+}
+
+func readExpunged(tx *sqlitedb.ReadTx, q index.SnapshotQuery) (mailbox.UIDSet, error) {
+	rows, err := tx.Query("SELECT uids FROM tombstone WHERE account = ? AND mailbox = ? AND mod_seq > ? ORDER BY mod_seq",
+		int64(q.Account), int64(q.Mailbox), int64(q.Since))
+	if err != nil {
+		return nil, fmt.Errorf("read tombstones: %w", err)
+	}
+	defer rows.Close()
+	var all mailbox.UIDSet
+	for rows.Next() {
+		var b sql.RawBytes
+		if err := rows.Scan(&b); err != nil {
+			return nil, fmt.Errorf("read tombstones: %w", err)
+		}
+		set, err := mailbox.DecodeUIDSet(b)
+		if err != nil {
+			return nil, fmt.Errorf("read tombstones: %w", err)
+		}
+		all = append(all, set...)
+	}
+	return mailbox.NewUIDSet(all...), rows.Err()
+}
+
+const chunkColumns = `first_uid, max_mod_seq, uids, flags, mod_seqs, emails, sizes, received`
+
+// readChunks calls each with the pages; page is the first one.
+func readChunks(tx *sqlitedb.ReadTx, q index.SnapshotQuery, page *index.Page, each func(*index.Page) error) error {
+	// With a MODSEQ the rows are found by its index: the plus keeps the order from deciding otherwise.
+	query := "SELECT " + chunkColumns + " FROM chunk WHERE account = ? AND mailbox = ? AND max_mod_seq > ? ORDER BY +first_uid"
+	if q.Since == 0 {
+		query = "SELECT " + chunkColumns + " FROM chunk WHERE account = ? AND mailbox = ? AND +max_mod_seq > ? ORDER BY first_uid"
+	}
+	rows, err := tx.Query(query, int64(q.Account), int64(q.Mailbox), int64(q.Since))
+	if err != nil {
+		return fmt.Errorf("read chunks: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if len(page.Chunks) == index.PageChunks {
+			if err := each(page); err != nil {
+				return err
+			}
+			page = &index.Page{Complete: page.Complete}
+		}
+		var p mailbox.Packed
+		if err := rows.Scan(&p.FirstUID, &p.MaxModSeq, &p.UIDs, &p.Flags, &p.ModSeqs, &p.Emails, &p.Sizes, &p.Received); err != nil {
+			return fmt.Errorf("read chunks: %w", err)
+		}
+		page.Chunks = append(page.Chunks, p)
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read chunks: %w", err)
+	}
+	page.Done = true
+	return each(page)
+}
