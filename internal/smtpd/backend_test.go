@@ -9,7 +9,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
-	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -244,13 +243,4 @@ func listen(t testing.TB, cfg smtpd.Config, b smtpd.Backend, implicitTLS bool) (
 		}
 	})
 	return s, l.Addr().String()
-}
-
-func readAll(t *testing.T, r io.Reader) string {
-	t.Helper()
-	b, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatalf("after %q: %v", b, err)
-	}
-	return string(b)
 }

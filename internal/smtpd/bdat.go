@@ -42,16 +42,14 @@ func (c *Conn) handleBdat(args string) {
 		return
 	}
 	r := &c.chunks.receiver
-	switch {
-	case r.problem != nil:
+	switch err := r.problem(); {
+	case err != nil:
 		// The transaction is over: chunks that were pipelined behind this one get 503.
-		c.refuse(r.problem)
+		c.refuse(err)
 		c.refusedMessage()
 	case last:
 		c.chunks.check.end()
-		if f := c.chunks.check.fault; f != 0 {
-			r.refuse(f.reply())
-		}
+		r.fault |= c.chunks.check.fault
 		c.finish(r)
 	default:
 		c.reply(250, "2.0.0", "chunk ok")
@@ -90,10 +88,8 @@ func (c *Conn) readChunk(size int64, s *chunkState) error {
 			p = p[:size]
 		}
 		if s != nil {
-			if s.check.check(p); s.check.fault != 0 {
-				s.refuse(s.check.fault.reply())
-			}
-			s.write(p)
+			s.check.check(p)
+			s.write(p, s.check.fault)
 		}
 		c.in.r += len(p)
 		size -= int64(len(p))

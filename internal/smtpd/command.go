@@ -9,14 +9,14 @@ import (
 func (c *Conn) command(line []byte) {
 	text, ok := trimLine(line)
 	if !ok {
-		c.trace("received", line)
+		c.trace("received", []byte("(malformed line)"))
+		c.runBatch() // It began like a RCPT, perhaps.
 		c.mistake(500, "5.5.2", "command lines end in CRLF and have no control characters")
 		return
 	}
 	verb, args := splitVerb(text)
 	var upper [8]byte
 	if len(verb) > len(upper) {
-		c.trace("received", text)
 		c.unknown(text)
 		return
 	}
@@ -27,11 +27,8 @@ func (c *Conn) command(line []byte) {
 		}
 		name[i] = b
 	}
-	if string(name) == "AUTH" {
-		mechanism, _, _ := strings.Cut(string(args), " ")
-		c.trace("received", []byte("AUTH "+mechanism+" ***"))
-	} else {
-		c.trace("received", text)
+	if c.tracing() {
+		c.traceCommand(string(name), string(args), text)
 	}
 	switch string(name) {
 	case "MAIL":
@@ -64,6 +61,20 @@ func (c *Conn) command(line []byte) {
 	default:
 		c.unknown(text)
 	}
+}
+
+// traceCommand logs a command without what may be secret: responses of AUTH, and also what is no command, since that may
+// be a response that came too late.
+func (c *Conn) traceCommand(verb, args string, text []byte) {
+	switch verb {
+	case "AUTH":
+		mechanism, _, _ := strings.Cut(args, " ")
+		text = []byte("AUTH " + mechanism + " ***")
+	case "MAIL", "RCPT", "DATA", "BDAT", "RSET", "EHLO", "HELO", "LHLO", "QUIT", "NOOP", "VRFY", "HELP", "STARTTLS", "EXPN":
+	default:
+		text = []byte("(unknown command)")
+	}
+	c.trace("received", text)
 }
 
 // trimLine takes off the CRLF and trailing spaces. It is not ok with a bare LF or with control characters.

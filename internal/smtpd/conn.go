@@ -30,6 +30,7 @@ type Conn struct {
 
 	in       reader
 	out      []byte
+	answered int // how much of out are replies to whole commands
 	writeErr error
 
 	// The dialogue's state.
@@ -142,10 +143,12 @@ func (c *Conn) serve(implicitTLS bool) {
 func (c *Conn) step() {
 	c.read = readCommand
 	c.lineDeadline = time.Time{}
+	c.answered = len(c.out)
 	line, err := c.in.line(maxLine)
 	switch {
 	case errors.Is(err, errLongLine):
 		c.trace("received", []byte("(over-long line)"))
+		c.runBatch()
 		c.mistake(500, "5.5.2", "line too long")
 	case err != nil:
 		c.failed(err)
@@ -233,7 +236,7 @@ func (c *Conn) recover() {
 	}
 	c.server.stats.panics.Add(1)
 	c.log.LogAttrs(c.ctx, slog.LevelError, "panicked", slog.Any("panic", p), obs.Stack(debug.Stack()))
-	c.out = c.out[:0] // What a half-done command left is no reply.
+	c.out = c.out[:min(c.answered, len(c.out))] // What a half-done command left is no reply.
 	c.reply(421, "4.3.0", "internal error")
 	c.end("panic")
 }

@@ -63,11 +63,8 @@ func (c *Conn) readDotted(r *receiver) error {
 		}
 		span, n, done := scan.next(c.in.buffered())
 		c.in.r += n
-		if scan.fault != 0 {
-			r.refuse(scan.fault.reply())
-		}
 		if len(span) > 0 {
-			r.write(span)
+			r.write(span, scan.fault)
 		}
 		if done {
 			return nil
@@ -102,11 +99,11 @@ func (c *Conn) refusedMessage() {
 
 // answer gives the reply to a message: one, or with LMTP one per recipient.
 func (c *Conn) answer(receipt string, err error) {
-	var each Replies
 	if !c.server.cfg.LMTP {
 		c.answerOne(receipt, err)
 		return
 	}
+	var each Replies
 	errors.As(err, &each)
 	for i := range c.rcpts {
 		switch {
@@ -128,37 +125,41 @@ func (c *Conn) answerOne(receipt string, err error) {
 
 // receiver feeds a Message until something is wrong with it, and then drops what still arrives.
 type receiver struct {
-	conn    *Conn
-	msg     Message // nil once it was committed or aborted
-	size    int64
-	problem error // the reply; the first that was found
-	faulty  bool
+	conn  *Conn
+	msg   Message // nil once it was committed or aborted
+	size  int64   // of all that arrived, dropped or not
+	fault fault
+	err   error // of Message.Write
 }
 
-func (r *receiver) write(p []byte) {
-	if r.problem != nil {
-		return
+// write takes the next octets, which with those before them have fault.
+func (r *receiver) write(p []byte, fault fault) {
+	r.size += int64(len(p))
+	r.fault |= fault
+	if r.problem() == nil {
+		_, r.err = r.msg.Write(p)
 	}
-	if r.size += int64(len(p)); r.size > r.conn.server.cfg.Limits.MessageBytes {
-		r.refuse(tooLarge(r.conn.server.cfg.Limits.MessageBytes))
-		return
-	}
-	if _, err := r.msg.Write(p); err != nil {
-		r.refuse(err)
+	if r.problem() != nil {
+		r.abort() // It gives back at once what it holds.
 	}
 }
 
-// refuse keeps the first problem, and gives back at once what the message holds.
-func (r *receiver) refuse(err error) {
-	if r.problem == nil {
-		r.problem = err
-		r.abort()
+// problem is the reply to a message that cannot be accepted, else nil. Of several the choice does not depend on how reads
+// were split.
+func (r *receiver) problem() error {
+	switch limit := r.conn.server.cfg.Limits.MessageBytes; {
+	case r.fault != 0:
+		return r.fault.reply()
+	case r.size > limit:
+		return tooLarge(limit)
 	}
+	return r.err
 }
 
 func (r *receiver) commit() (receipt string, err error) {
-	if r.problem != nil {
-		return "", r.problem
+	if err := r.problem(); err != nil {
+		r.abort()
+		return "", err
 	}
 	msg := r.msg
 	receipt, err = msg.Commit(r.conn.ctx)

@@ -94,32 +94,31 @@ func (c *Conn) parseMail(args string) (envelope.ReversePath, *smtp.MailOptions, 
 }
 
 func (c *Conn) mailParameter(opts *smtp.MailOptions, p envelope.Parameter) *reply.Error {
-	bad := reply.Permanent(501, "5.5.4", "bad value of "+strings.ToUpper(p.Keyword))
 	switch strings.ToUpper(p.Keyword) {
 	case "SIZE": // RFC 1870 §4: up to 20 digits
 		size, err := strconv.ParseUint(p.Value, 10, 64)
 		if err != nil && !errors.Is(err, strconv.ErrRange) || p.Value == "" || p.Value[0] == '+' {
-			return bad
+			return badValue(p)
 		}
 		opts.Size = int64(min(size, 1<<62))
 	case "BODY": // RFC 6152 §2
 		opts.Body = smtp.BodyType(strings.ToUpper(p.Value))
 		if opts.Body != smtp.Body7Bit && opts.Body != smtp.Body8BitMIME {
-			return bad
+			return badValue(p)
 		}
 	case "SMTPUTF8": // RFC 6531 §3.4
 		if p.HasValue {
-			return bad
+			return badValue(p)
 		}
 	case "RET": // RFC 3461 §4.3
 		opts.Return = smtp.DSNReturn(strings.ToUpper(p.Value))
 		if opts.Return != smtp.DSNReturnFull && opts.Return != smtp.DSNReturnHeaders {
-			return bad
+			return badValue(p)
 		}
 	case "ENVID": // RFC 3461 §4.4
 		envid, err := envelope.DecodeXtext(p.Value)
 		if err != nil || p.Value == "" || len(p.Value) > 100 {
-			return bad
+			return badValue(p)
 		}
 		opts.EnvelopeID = envid
 	case "AUTH": // RFC 4954 §5
@@ -128,12 +127,12 @@ func (c *Conn) mailParameter(opts *smtp.MailOptions, p envelope.Parameter) *repl
 		}
 		mailbox, err := envelope.DecodeXtext(p.Value)
 		if err != nil || p.Value == "" {
-			return bad
+			return badValue(p)
 		}
 		if mailbox == "<>" {
 			mailbox = ""
 		} else if _, err := envelope.ParseMailbox(mailbox, opts.UTF8); err != nil {
-			return bad
+			return badValue(p)
 		}
 		opts.Auth = &mailbox
 	default:
@@ -142,15 +141,16 @@ func (c *Conn) mailParameter(opts *smtp.MailOptions, p envelope.Parameter) *repl
 	return nil
 }
 
+func badValue(p envelope.Parameter) *reply.Error {
+	return reply.Permanent(501, "5.5.4", "bad value of "+strings.ToUpper(p.Keyword))
+}
+
 func unknownParameter() *reply.Error { return reply.Permanent(555, "5.5.4", "unknown parameter") }
 
 // pathReply tells what is wrong with a path; enhanced is for its syntax.
 func pathReply(err error, enhanced string) *reply.Error {
-	switch {
-	case errors.Is(err, envelope.ErrNotASCII):
+	if errors.Is(err, envelope.ErrNotASCII) {
 		return reply.Permanent(553, "5.6.7", err.Error()) // RFC 6531 §3.5
-	case errors.Is(err, envelope.ErrPathTooLong), errors.Is(err, envelope.ErrLocalTooLong):
-		return reply.Permanent(501, enhanced, err.Error())
 	}
 	return reply.Permanent(501, enhanced, err.Error())
 }

@@ -101,7 +101,7 @@ func rcptParameter(opts *smtp.RcptOptions, p envelope.Parameter) (int, *reply.Er
 	case strings.EqualFold(p.Keyword, "NOTIFY"): // RFC 3461 §4.1
 		n, err := envelope.ParseNotify(p.Value)
 		if err != nil {
-			return 0, reply.Permanent(501, "5.5.4", "bad value of NOTIFY")
+			return 0, badValue(p)
 		}
 		opts.Notify = notifyOptions(n)
 		return 1, nil
@@ -109,7 +109,7 @@ func rcptParameter(opts *smtp.RcptOptions, p envelope.Parameter) (int, *reply.Er
 		const longest = 500
 		kind, address, err := envelope.DecodeOrcpt(p.Value)
 		if err != nil || len(p.Value) > longest {
-			return 0, reply.Permanent(501, "5.5.4", "bad value of ORCPT")
+			return 0, badValue(p)
 		}
 		opts.OriginalRecipientType, opts.OriginalRecipient = smtp.DSNAddressType(strings.ToUpper(kind)), address
 		return 2, nil

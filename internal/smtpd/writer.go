@@ -1,7 +1,6 @@
 package smtpd
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"strconv"
@@ -103,7 +102,7 @@ func (c *Conn) flush() error {
 	if _, err := c.conn.Write(c.out); err != nil {
 		c.writeErr = errors.Join(errWrite, err)
 	}
-	c.out = c.out[:0]
+	c.out, c.answered = c.out[:0], 0
 	if cap(c.out) > smallBuffer {
 		c.out = nil // One long batch does not make the connection large for ever.
 	}
@@ -112,11 +111,9 @@ func (c *Conn) flush() error {
 
 // trace logs a line of the dialogue; bodies never come here, and lines of AUTH come masked.
 func (c *Conn) trace(event string, line []byte) {
-	if c.log.Enabled(c.ctx, slog.LevelDebug) {
-		c.traceLine(c.ctx, event, line)
+	if c.tracing() {
+		c.log.LogAttrs(c.ctx, slog.LevelDebug, event, slog.String("line", string(line)))
 	}
 }
 
-func (c *Conn) traceLine(ctx context.Context, event string, line []byte) {
-	c.log.LogAttrs(ctx, slog.LevelDebug, event, slog.String("line", strings.TrimRight(string(line), "\r\n")))
-}
+func (c *Conn) tracing() bool { return c.log.Enabled(c.ctx, slog.LevelDebug) }
