@@ -1,0 +1,58 @@
+// Command mailfarm is the whole farm: its roles, and the operator's verbs.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker: -ldflags "-X main.version=…".
+var version = "development"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := execute(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// execute runs one command line and returns the exit status: 0 done, 1 an audit that found something, 2 an error.
+func execute(ctx context.Context, args []string) int {
+	root := newRoot()
+	root.SetArgs(args)
+	switch err := root.ExecuteContext(ctx); {
+	case err == nil:
+		return 0
+	case err == errUnaccounted:
+		return 1
+	default:
+		fmt.Fprintln(os.Stderr, "mailfarm:", explain(err))
+		return 2
+	}
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "mailfarm",
+		Short: "A mail server farm: SMTP in and out, IMAP, POP3, filters, and a store that loses nothing",
+		Long: `mailfarm is a mail server farm in one executable.
+
+"mailfarm dev" starts all of it in one process on loopback, ready to try.
+"mailfarm run all" does the same for production on one machine.
+The other commands are the operator's: they talk to a running mailfarm.`,
+		Example: `  mailfarm dev
+  mailfarm account add carol@example.org
+  mailfarm queue list
+  mailfarm trace --rcpt alice@example.org`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version,
+	}
+	root.AddCommand(newDev(), newRun(), newConfig(), newAccount(), newDomain(), newAlias(), newQueue(), newTrace(), newAudit(), newVersion())
+	return root
+}
