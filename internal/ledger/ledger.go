@@ -77,6 +77,8 @@ type Queue interface {
 	TakeOutbox(ctx context.Context, limit int, again time.Duration) ([]OutboxChild, error)
 	// DropOutbox removes children whose messages the ledger has.
 	DropOutbox(ctx context.Context, children []OutboxChild) error
+	// Waiting tells of each message whether it stands in the outbox.
+	Waiting(ctx context.Context, ids [][]byte) ([]bool, error)
 	// Known tells of each message whether the ledger has its row.
 	Known(ctx context.Context, ids [][]byte) ([]Known, error)
 }

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"time"
 
@@ -81,4 +82,30 @@ func (l *Ledger) DropOutbox(ctx context.Context, children []ledger.OutboxChild) 
 		}
 		return nil
 	}))
+}
+
+// Waiting tells whether messages stand in the outbox; see ledger.Queue.
+func (l *Ledger) Waiting(ctx context.Context, ids [][]byte) ([]bool, error) {
+	if err := checkIDs(ids); err != nil {
+		return nil, fmt.Errorf("look into the outbox: %w", err)
+	}
+	found := map[[16]byte]bool{}
+	err := l.db.Read(ctx, func(tx *sqlitedb.ReadTx) error {
+		return eachList(ids, func(marks string, args []any) error {
+			rows, err := tx.Query("SELECT child FROM outbox WHERE child IN "+marks, args...)
+			var id sql.RawBytes
+			return eachRow(rows, err, func() error {
+				if err := rows.Scan(&id); err != nil {
+					return err
+				}
+				found[[16]byte(id)] = true
+				return nil
+			})
+		})
+	})
+	waiting := make([]bool, len(ids))
+	for i, id := range ids {
+		waiting[i] = found[[16]byte(id)]
+	}
+	return waiting, wrap("look into the outbox", err)
 }
