@@ -1,0 +1,47 @@
+package pki_test
+
+import (
+	"bytes"
+	"crypto/x509"
+	"os"
+	"testing"
+
+	"github.com/mailfarm/mailfarm/internal/pki"
+)
+
+func TestIssuedCertificateIsTrustedAndKept(t *testing.T) {
+	dir := t.TempDir()
+	ca, err := pki.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := ca.Issue("server", "localhost", "127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, host := range []string{"localhost", "127.0.0.1"} {
+		if _, err := first.Leaf.Verify(x509.VerifyOptions{DNSName: host, Roots: ca.Pool()}); err != nil {
+			t.Errorf("%s: %v", host, err)
+		}
+	}
+	if _, err := first.Leaf.Verify(x509.VerifyOptions{DNSName: "other.example", Roots: ca.Pool()}); err == nil {
+		t.Error("it is valid for a host that was not named")
+	}
+	again, err := pki.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := again.Issue("server", "localhost")
+	if err != nil || !bytes.Equal(first.Certificate[0], second.Certificate[0]) {
+		t.Errorf("a good certificate was made anew (%v)", err)
+	}
+	third, err := again.Issue("server", "localhost", "mx.example.org")
+	if err != nil || third.Leaf.VerifyHostname("mx.example.org") != nil {
+		t.Errorf("a new host is not in the certificate (%v)", err)
+	}
+	for _, f := range []string{ca.Key("server"), dir + "/ca.key"} {
+		if info, err := os.Stat(f); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: mode %v, %v; want 0600", f, info.Mode(), err)
+		}
+	}
+}
