@@ -21,6 +21,8 @@ var (
 	ErrRefused = errors.New("not allowed with this mailbox")
 	// ErrCondemned is a body that is about to be removed from the blob store for good.
 	ErrCondemned = errors.New("message is being removed")
+	// ErrFull is a database without room on its disk; it works again once there is room.
+	ErrFull = errors.New("index has no room left on its disk")
 	// ErrUIDs is a mailbox that has given its last UID.
 	ErrUIDs = errors.New("mailbox has no UID left")
 )

@@ -7,6 +7,7 @@ import (
 	"github.com/mailfarm/mailfarm/internal/blob"
 	"github.com/mailfarm/mailfarm/internal/envelope"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/internal/message"
 	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
 )
 
@@ -94,11 +95,10 @@ type Message struct {
 
 // VisibleSize is what a reader sees: the body with its overlay applied, octets.
 func (m *Message) VisibleSize() int64 {
-	size := m.Size + int64(len(m.Overlay.GetPrefix()))
-	for _, c := range m.Overlay.GetCuts() {
-		size -= c.GetLength()
+	if m.Overlay == nil {
+		return m.Size
 	}
-	return max(size, 0)
+	return message.OverlayFrom(m.Overlay).Size(m.Size)
 }
 
 // Delivery is a recipient's whole outcome.

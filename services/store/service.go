@@ -6,12 +6,15 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
 // Service is the store role.
 type Service struct {
-	cfg  Config
-	deps Deps
+	cfg     Config
+	deps    Deps
+	metrics *metrics
 	// servers register the gRPC services, and workers run until their context ends; New fills both.
 	servers []func(grpc.ServiceRegistrar)
 	workers []func(context.Context) error
@@ -23,7 +26,16 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configure store: %w", err)
 	}
-	s := &Service{cfg: cfg, deps: deps}
+	m, err := newMetrics(deps.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("configure store: %w", err)
+	}
+	s := &Service{cfg: cfg, deps: deps, metrics: m}
+	s.servers = append(s.servers,
+		func(r grpc.ServiceRegistrar) { storev1.RegisterMailboxesServer(r, &mailboxes{Service: s}) },
+		func(r grpc.ServiceRegistrar) { storev1.RegisterBodiesServer(r, &bodies{Service: s}) },
+		func(r grpc.ServiceRegistrar) { storev1.RegisterLeasesServer(r, &leases{Service: s}) },
+	)
 	return s, nil
 }
 

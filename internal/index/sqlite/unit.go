@@ -64,6 +64,9 @@ func write[T any](ctx context.Context, d *DB, fn func(*unit) (T, error)) (T, err
 	})
 	if err != nil {
 		var none T
+		if errors.Is(err, sqlitedb.ErrFull) {
+			err = fmt.Errorf("%w: %w", index.ErrFull, err)
+		}
 		return none, err
 	}
 	return out.v, nil

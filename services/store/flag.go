@@ -1,0 +1,39 @@
+package store
+
+import (
+	"context"
+
+	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/mailbox"
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
+)
+
+// Flag changes flags (RFC 9051 §6.4.6).
+func (s *mailboxes) Flag(ctx context.Context, req *storev1.FlagRequest) (*storev1.FlagResponse, error) {
+	a, box, err := accountAndBox(req.GetAccount(), req.GetMailbox())
+	if err != nil {
+		return nil, err
+	}
+	uids, err := uidSet(req.GetUids())
+	if err != nil {
+		return nil, err
+	}
+	flags, err := flagNames(req.GetFlags())
+	if err != nil {
+		return nil, err
+	}
+	if m := req.GetMode(); m < storev1.FlagMode_FLAG_MODE_ADD || m > storev1.FlagMode_FLAG_MODE_REPLACE {
+		return nil, invalid("mode %d", m)
+	}
+	r, err := s.deps.Mailboxes.Flag(ctx, index.FlagChange{
+		Account: a, Mailbox: box, UIDs: uids, Mode: index.FlagMode(req.GetMode()), Flags: flags,
+		UnchangedSince: mailbox.ModSeq(req.GetUnchangedSince()), Conditional: req.GetHasUnchangedSince(),
+	})
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	if r.Changed {
+		s.changed(a, r.ModSeq, box)
+	}
+	return &storev1.FlagResponse{ModSeq: uint64(r.ModSeq), Modified: mailbox.AppendUIDSet(nil, r.Modified)}, nil
+}

@@ -1,0 +1,33 @@
+package store
+
+import (
+	"context"
+
+	"github.com/mailfarm/mailfarm/internal/mailbox"
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
+)
+
+// Move is Copy and expunge in one step (RFC 6851 §3.3).
+func (s *mailboxes) Move(ctx context.Context, req *storev1.MoveRequest) (*storev1.MoveResponse, error) {
+	a, box, err := accountAndBox(req.GetAccount(), req.GetMailbox())
+	if err != nil {
+		return nil, err
+	}
+	uids, err := uidSet(req.GetUids())
+	if err != nil {
+		return nil, err
+	}
+	target, err := boxName(req.GetTarget())
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.deps.Mailboxes.Move(ctx, a, box, uids, target)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	if len(r.Copies) > 0 {
+		s.changed(a, r.ModSeq, box, r.Target)
+	}
+	return &storev1.MoveResponse{UidValidity: uint32(r.UIDValidity), ModSeq: uint64(r.ModSeq),
+		SourceUids: mailbox.AppendUIDSet(nil, r.Source), TargetUids: mailbox.AppendUIDSet(nil, r.Copies)}, nil
+}

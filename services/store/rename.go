@@ -1,0 +1,29 @@
+package store
+
+import (
+	"context"
+
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
+)
+
+// Rename moves a mailbox and its inferiors, or the messages of INBOX (RFC 9051 §6.3.6).
+func (s *mailboxes) Rename(ctx context.Context, req *storev1.RenameRequest) (*storev1.RenameResponse, error) {
+	a, err := account(req.GetAccount())
+	if err != nil {
+		return nil, err
+	}
+	from, err := boxName(req.GetFrom())
+	if err != nil {
+		return nil, err
+	}
+	to, err := boxName(req.GetTo())
+	if err != nil {
+		return nil, err
+	}
+	seq, err := s.deps.Mailboxes.Rename(ctx, a, from, to)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	s.changed(a, seq)
+	return &storev1.RenameResponse{}, nil
+}
