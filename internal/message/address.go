@@ -266,7 +266,7 @@ func (p *addressParser) sourceRoute() {
 	p.i += colon + 1
 }
 
-// addrSpec reads "local-part@domain" up to stop; ',' stands for ';' too. With more than one "@" the last one counts.
+// addrSpec reads "local-part@domain" up to stop, where ',' stands for ';' too, or to a comma that no domain has. With more than one "@" the last one counts.
 func (p *addressParser) addrSpec(stop byte) {
 	seenAt := false
 	for {
@@ -276,7 +276,7 @@ func (p *addressParser) addrSpec(stop byte) {
 		}
 		c := p.s[p.i]
 		switch {
-		case c == stop || stop == ',' && c == ';':
+		case c == stop || c == ',' && seenAt || c == ';' && stop == ',':
 			return
 		case c == '@':
 			if seenAt {

@@ -236,15 +236,8 @@ func (d *quotedReader) Read(p []byte) (int, error) {
 			}
 		}
 		if len(d.held) == 0 {
-			// Text that stands for itself, as most does.
-			i := 0
-			for i < len(d.b) && n+i < len(p) && d.b[i] != '=' && d.b[i] != ' ' && d.b[i] != '\t' {
-				p[n+i] = d.b[i]
-				i++
-			}
-			n += i
-			d.b = d.b[i:]
-			if i > 0 {
+			if m := d.plain(p[n:]); m > 0 {
+				n += m
 				continue
 			}
 		}
@@ -253,6 +246,33 @@ func (d *quotedReader) Read(p []byte) (int, error) {
 		d.take(c)
 	}
 	return n, nil
+}
+
+// plain decodes what needs no memory of what came before, as most text: octets that stand for themselves, blanks within a
+// line, whole "=XX". It tells how many octets it gave.
+func (d *quotedReader) plain(p []byte) int {
+	n, i := 0, 0
+	for ; i < len(d.b) && n < len(p); n++ {
+		c := d.b[i]
+		switch {
+		case c == '=':
+			if i+2 >= len(d.b) || hexValue(d.b[i+1]) == skipped || hexValue(d.b[i+2]) == skipped {
+				d.b = d.b[i:]
+				return n
+			}
+			c = hexValue(d.b[i+1])<<4 | hexValue(d.b[i+2])
+			i += 2
+		case c == ' ' || c == '\t':
+			if i+1 == len(d.b) || d.b[i+1] <= ' ' {
+				d.b = d.b[i:]
+				return n
+			}
+		}
+		p[n] = c
+		i++
+	}
+	d.b = d.b[i:]
+	return n
 }
 
 // take adds an octet to what is held, and lets go of what it decides. The form of held is: blanks, then perhaps "=" with up
