@@ -129,10 +129,14 @@ func Compare(t testing.TB, s blob.Store, id blob.ID, want Message) error {
 		return fmt.Errorf("Open(%v) of %d octets: %w", id, len(want.Body), err)
 	}
 	defer f.Close()
-	got, err := io.ReadAll(f.Reader())
-	switch {
-	case err != nil:
+	got := make([]byte, f.Size)
+	if _, err := io.ReadFull(f.Reader(), got); err != nil && err != io.EOF {
 		return fmt.Errorf("read body of %v: %w", id, err)
+	}
+	if n, err := f.Body.ReadAt(make([]byte, 1), f.Size); n != 0 || err != io.EOF {
+		return fmt.Errorf("read behind the body of %v: %d octets, %w", id, n, err)
+	}
+	switch {
 	case f.ID != id:
 		return fmt.Errorf("Open(%v): its ID is %v", id, f.ID)
 	case f.Size != int64(len(want.Body)):

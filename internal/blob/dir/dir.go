@@ -162,12 +162,11 @@ func open(ctx context.Context, path string, opt Options) (_ *Store, err error) {
 		wrote: make(chan struct{}),
 	}
 	s.files = newFiles(s.fs, opt.MaxOpenFiles)
-	switch err := s.fs.Mkdir(path); {
-	case err == nil:
-		if err := s.fs.SyncDir(filepath.Dir(path)); err != nil {
-			return nil, err
-		}
-	case !errors.Is(err, fs.ErrExist):
+	if err := s.fs.Mkdir(path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	// Also where it was there: whoever made it may have died before this.
+	if err := s.fs.SyncDir(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
 	s.lock, err = s.fs.Lock(filepath.Join(path, "lock"))

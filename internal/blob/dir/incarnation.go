@@ -93,8 +93,12 @@ func (s *Store) loadDead(ctx context.Context, id uint64) (*incarnation, error) {
 			return nil, err
 		}
 	}
-	if inc.end, err = s.settle(ctx, inc, segments); err != nil {
+	var flushed bool
+	if inc.end, flushed, err = s.settle(ctx, inc, segments); err != nil {
 		return nil, err
+	}
+	if !flushed {
+		return inc, nil
 	}
 	if err := s.writeEnd(id, inc.end); err != nil {
 		// A full or failing disk: the end is known as long as this process lives, the next finds it again.

@@ -57,7 +57,10 @@ func (s *Store) sweep(ctx context.Context, inc *incarnation) (int, error) {
 			removed++
 		}
 	}
-	// Where the mark is lost, the next sweep looks again.
+	// What was removed must not come back beside the mark; where the mark is lost, the next sweep looks again.
+	if err := s.fs.SyncDir(s.bodiesPath(inc.id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return removed, err
+	}
 	f, err := s.fs.Create(mark)
 	if err != nil {
 		return removed, err

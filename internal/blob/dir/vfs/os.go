@@ -27,6 +27,9 @@ func (OS) Create(path string) (File, error) { return open(path, os.O_RDWR|os.O_C
 // Open opens a file to read.
 func (OS) Open(path string) (File, error) { return open(path, os.O_RDONLY) }
 
+// Modify opens a file to read and write.
+func (OS) Modify(path string) (File, error) { return open(path, os.O_RDWR) }
+
 // List returns the names in a folder.
 func (OS) List(path string) ([]string, error) {
 	entries, err := os.ReadDir(path)

@@ -21,6 +21,8 @@ type FS interface {
 	Create(path string) (File, error)
 	// Open opens a file to read.
 	Open(path string) (File, error)
+	// Modify opens a file that is there to read and write.
+	Modify(path string) (File, error)
 	// List returns the names in a folder, sorted.
 	List(path string) ([]string, error)
 	// Remove removes a file. Files that are open stay readable.
@@ -41,7 +43,7 @@ type File interface {
 	WriteVec(bufs [][]byte, off int64) error
 	// Truncate sets the length.
 	Truncate(size int64) error
-	// Sync makes content and all metadata durable. After it failed, what was written before and not flushed may be lost
+	// Sync makes content and all metadata durable, whoever wrote them. After it failed, what was written before and not flushed may be lost
 	// for good, whatever a later Sync says.
 	Sync() error
 	// SyncData makes content and length durable; it fails as Sync does.

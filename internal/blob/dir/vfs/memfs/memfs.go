@@ -59,7 +59,9 @@ type FS struct {
 
 var _ vfs.FS = (*FS)(nil)
 
-type node interface{ isNode() }
+type node interface {
+	clone(done map[node]node) node
+}
 
 type folder struct {
 	seen, held map[string]node // as processes see it, as the disk holds it
@@ -69,9 +71,6 @@ type content struct {
 	seen, held []byte
 	dirty      map[int]bool // sectors whose seen content was not flushed
 }
-
-func (*folder) isNode()  {}
-func (*content) isNode() {}
 
 func newFolder() *folder { return &folder{seen: map[string]node{}, held: map[string]node{}} }
 
@@ -186,7 +185,12 @@ func (m *FS) Create(path string) (vfs.File, error) {
 }
 
 // Open opens a file to read.
-func (m *FS) Open(path string) (vfs.File, error) {
+func (m *FS) Open(path string) (vfs.File, error) { return m.open(path, false) }
+
+// Modify opens a file to read and write.
+func (m *FS) Modify(path string) (vfs.File, error) { return m.open(path, true) }
+
+func (m *FS) open(path string, writable bool) (vfs.File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.dead {
@@ -200,7 +204,7 @@ func (m *FS) Open(path string) (vfs.File, error) {
 	if !ok {
 		return nil, failed("open", path, syscall.EISDIR)
 	}
-	return &file{fs: m, path: path, content: c}, nil
+	return &file{fs: m, path: path, content: c, writable: writable}, nil
 }
 
 // List returns the names in a folder.

@@ -11,7 +11,7 @@ type Keep func() bool
 // Nothing is kept of what was not flushed.
 func Nothing() bool { return false }
 
-// Everything is kept, as when a process is killed and the machine lives.
+// Everything is kept: the kernel had written it all back.
 func Everything() bool { return true }
 
 // Restart returns the file system that the machine finds when the power is back. The old one answers ErrPowerCut.
@@ -71,4 +71,36 @@ func (c *content) image(keep Keep) []byte {
 // sorted keeps the order of decisions the same from run to run.
 func sorted(names map[string]node) []string {
 	return slices.Sorted(maps.Keys(names))
+}
+
+// Kill returns the file system that the next process finds after this one was killed: all it did, flushed or not. The
+// old one answers ErrPowerCut.
+func (m *FS) Kill() *FS {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.dead = true
+	fresh := New()
+	fresh.root = m.root.clone(map[node]node{}).(*folder)
+	return fresh
+}
+
+func (f *folder) clone(done map[node]node) node {
+	if done[f] == nil {
+		fresh := newFolder()
+		done[f] = fresh
+		for name, n := range f.seen {
+			fresh.seen[name] = n.clone(done)
+		}
+		for name, n := range f.held {
+			fresh.held[name] = n.clone(done)
+		}
+	}
+	return done[f]
+}
+
+func (c *content) clone(done map[node]node) node {
+	if done[c] == nil {
+		done[c] = &content{seen: slices.Clone(c.seen), held: slices.Clone(c.held), dirty: maps.Clone(c.dirty)}
+	}
+	return done[c]
 }
