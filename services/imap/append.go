@@ -1,0 +1,238 @@
+package imap
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strconv"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
+	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
+)
+
+// appendPiece is how much of a message is sent to the store at a time; appendsMax bounds MULTIAPPEND (RFC 3502).
+const (
+	appendPiece = 64 << 10
+	appendsMax  = 1000
+)
+
+var piecePool = sync.Pool{New: func() any { b := make([]byte, appendPiece); return &b }}
+
+// errNUL is a message with an octet that no mail may have (RFC 5322 §2.2, RFC 9051 §9 CHAR8).
+var errNUL = no("UNKNOWN-CTE", "message contains NUL")
+
+// appender is one APPEND under way (RFC 9051 §6.3.12, RFC 3502, RFC 6855 §4).
+type appender struct {
+	s      *session
+	name   string
+	stream grpc.ClientStreamingClient[storev1.AppendRequest, storev1.AppendResponse]
+	total  int64
+	// utf8 tells that the literal stands in UTF8 ( ).
+	utf8 bool
+}
+
+// append files messages that the client sends. Nothing is asked for, and of LITERAL+ nothing kept, before it is sure that the
+// mailbox exists and the size is allowed.
+func (s *session) append(l *wire.Lexer) (reply, error) {
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	a := &appender{s: s}
+	start, lit, err := a.parseFirst(l)
+	if err == nil {
+		err = a.check()
+	}
+	for n := 1; ; n++ {
+		if err == nil {
+			err = a.checkSize(lit)
+		}
+		if err != nil {
+			return a.refuse(err)
+		}
+		if n == 1 {
+			if a.stream, err = s.svc.deps.Mailboxes.Append(ctx); err != nil {
+				return a.refuse(err)
+			}
+		}
+		if err := a.message(start, lit); err != nil {
+			return reply{}, err
+		}
+		rest, err := s.in.Command(func([]byte, wire.Literal) wire.Action { return wire.Stream })
+		switch err {
+		case nil, wire.ErrTooLong:
+		default:
+			s.readErr = err
+			return reply{}, err
+		}
+		if err == wire.ErrTooLong {
+			return bad("command line too long"), nil
+		}
+		l.Reset(rest)
+		if a.utf8 {
+			l.Expect(')')
+		}
+		if l.AtEnd() {
+			if l.Err() != nil {
+				return reply{}, l.Err()
+			}
+			return a.finish()
+		}
+		if n >= appendsMax {
+			l.Fail("too many messages")
+		}
+		if start, lit, err = a.parseNext(l); err != nil {
+			return a.refuse(err)
+		}
+	}
+}
+
+// parseFirst reads the mailbox and the first message's options, up to the announcement of its literal.
+func (a *appender) parseFirst(l *wire.Lexer) (*storev1.AppendStart, wire.Literal, error) {
+	l.Space()
+	a.name = a.s.mailboxName(l)
+	return a.parseNext(l)
+}
+
+// parseNext reads a message's flags and date.
+func (a *appender) parseNext(l *wire.Lexer) (*storev1.AppendStart, wire.Literal, error) {
+	start := &storev1.AppendStart{Account: uint64(a.s.account), Mailbox: a.name}
+	l.Space()
+	if l.Peek() == '(' {
+		start.Flags = flagList(l)
+		l.Space()
+	}
+	if l.Peek() == '"' {
+		if t := l.DateTime(); l.Err() == nil {
+			start.ReceivedNs = t.UnixNano()
+		}
+		l.Space()
+	}
+	a.utf8 = false
+	if c := l.Peek(); c == 'U' || c == 'u' {
+		if string(l.Word()) != "UTF8" || !a.s.utf8OK() {
+			l.Fail("unknown APPEND data")
+		}
+		l.Space()
+		l.Open()
+		a.utf8 = true
+		if l.Peek() != '~' {
+			l.Fail("expected literal8")
+		}
+	}
+	lit := l.Announced()
+	start.Size = lit.Size
+	return start, lit, l.Err()
+}
+
+// check tells at once that a mailbox is not there.
+func (a *appender) check() error {
+	_, err := a.s.mailbox(a.name)
+	if r, ok := err.(reply); ok && r.code == "NONEXISTENT" {
+		return no("TRYCREATE", "no such mailbox")
+	}
+	return err
+}
+
+func (a *appender) checkSize(lit wire.Literal) error {
+	a.total += lit.Size
+	switch {
+	case lit.Size == 0:
+		return no("", "empty message")
+	case lit.Size > a.s.svc.cfg.MaxAppend:
+		return no("TOOBIG", "message larger than APPENDLIMIT")
+	case a.total > a.s.svc.cfg.MaxAppend+dropMax:
+		return no("TOOBIG", "messages too large together")
+	}
+	return nil
+}
+
+// refuse ends the command without the literal: one that waits to be asked for never comes, another is dropped.
+func (a *appender) refuse(because error) (reply, error) {
+	if err := a.s.in.DropLiteral(a.s.in.NonSync()); err != nil {
+		a.s.readErr = err
+	}
+	return reply{}, because
+}
+
+// message passes one message on to the store.
+func (a *appender) message(start *storev1.AppendStart, lit wire.Literal) error {
+	if !lit.NonSync {
+		a.s.goAhead()
+	}
+	var failed error // of ours: the client's octets are read to their end all the same
+	send := func(req *storev1.AppendRequest) {
+		if failed == nil {
+			failed = a.stream.Send(req)
+		}
+	}
+	send(&storev1.AppendRequest{Part: &storev1.AppendRequest_Start{Start: start}})
+	buf := piecePool.Get().(*[]byte)
+	defer piecePool.Put(buf)
+	for {
+		n, err := fill(a.s.in, *buf)
+		if n > 0 {
+			if failed == nil && bytes.IndexByte((*buf)[:n], 0) >= 0 {
+				failed = errNUL
+			}
+			send(&storev1.AppendRequest{Part: &storev1.AppendRequest_Data{Data: (*buf)[:n]}})
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			a.s.readErr = err
+			return err
+		}
+	}
+	send(&storev1.AppendRequest{Part: &storev1.AppendRequest_End{End: true}})
+	if failed == nil {
+		return nil
+	}
+	// What is left of the command is dropped, with further messages.
+	if err := a.s.in.DropLiteral(true); err != nil {
+		a.s.readErr = err
+		return err
+	}
+	if failed == io.EOF {
+		// The store has answered already; its reason is there.
+		_, failed = a.stream.CloseAndRecv()
+	}
+	return tryCreate(failed)
+}
+
+// fill reads until p is full or the literal ends: few large pieces instead of one per packet.
+func fill(in *wire.Reader, p []byte) (int, error) {
+	n := 0
+	for n < len(p) {
+		m, err := in.ReadLiteral(p[n:])
+		n += m
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// finish commits all messages together (RFC 3502 §6.3.11).
+func (a *appender) finish() (reply, error) {
+	resp, err := a.stream.CloseAndRecv()
+	if err != nil {
+		if status.Code(err) == codes.InvalidArgument {
+			return no("CANNOT", "message not accepted"), nil
+		}
+		return reply{}, tryCreate(err)
+	}
+	if sel := a.s.sel; sel != nil && uint64(sel.snap.ID) == resp.GetMailbox() {
+		a.s.dirty.Store(true)
+	}
+	b := strconv.AppendUint([]byte("APPENDUID "), uint64(resp.GetUidValidity()), 10)
+	var uids wire.Set
+	for _, uid := range resp.GetUids() {
+		uids = uids.Add(uid)
+	}
+	return okCode(string(wire.AppendSet(append(b, ' '), uids)), ""), nil
+}

@@ -1,0 +1,28 @@
+package imap
+
+import (
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
+	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
+)
+
+// delete removes a mailbox (RFC 9051 §6.3.5).
+func (s *session) delete(l *wire.Lexer) (reply, error) {
+	l.Space()
+	name := s.mailboxName(l)
+	if l.End(); l.Err() != nil {
+		return reply{}, l.Err()
+	}
+	if name == "INBOX" {
+		return no("CANNOT", "INBOX stays"), nil
+	}
+	ctx, cancel := s.call()
+	defer cancel()
+	if _, err := s.svc.deps.Mailboxes.Delete(ctx, &storev1.DeleteRequest{Account: uint64(s.account), Name: name}); err != nil {
+		return reply{}, err
+	}
+	if s.sel != nil && s.sel.name == name {
+		s.leave()
+		s.untagged("OK [CLOSED] selected mailbox deleted")
+	}
+	return reply{}, nil
+}

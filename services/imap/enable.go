@@ -1,0 +1,35 @@
+package imap
+
+import "github.com/mailfarm/mailfarm/services/imap/internal/wire"
+
+// enable turns extensions on that change what the server says unasked (RFC 9051 §6.3.1). Unknown ones are passed over.
+func (s *session) enable(l *wire.Lexer) (reply, error) {
+	on := s.enabled
+	text := "ENABLED"
+	for first := true; first || !l.AtEnd(); first = false {
+		l.Space()
+		switch name := string(l.Word()); name {
+		case "CONDSTORE":
+			on.condstore = true
+			text += " " + name
+		case "UTF8=ACCEPT":
+			on.utf8 = true
+			text += " " + name
+		case "IMAP4REV2":
+			on.rev2 = true
+			text += " IMAP4rev2"
+		}
+		if l.Err() != nil {
+			return reply{}, l.Err()
+		}
+	}
+	s.enabled = on
+	if s.sel != nil {
+		s.sel.lastText = s.sel.lastText[:0]
+	}
+	s.untagged(text)
+	return reply{}, nil
+}
+
+// enableCondstore is what every command does that shows that the client knows of MODSEQ (RFC 7162 §3.1).
+func (s *session) enableCondstore() { s.enabled.condstore = true }

@@ -1,0 +1,80 @@
+package imap
+
+import (
+	"github.com/mailfarm/mailfarm/internal/mailbox"
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
+	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
+)
+
+// errReadOnly is a change of a mailbox that was opened by EXAMINE.
+var errReadOnly = no("READ-ONLY", "mailbox is open read-only")
+
+// expunge removes what carries \Deleted (RFC 9051 §6.4.3).
+func (s *session) expunge(l *wire.Lexer) (reply, error) {
+	if l.End(); l.Err() != nil {
+		return reply{}, l.Err()
+	}
+	return s.expungeThese(nil)
+}
+
+// uidExpunge removes what of a set carries \Deleted (RFC 9051 §6.4.9).
+func (s *session) uidExpunge(l *wire.Lexer) (reply, error) {
+	l.Space()
+	set, saved := l.Set()
+	if l.End(); l.Err() != nil {
+		return reply{}, l.Err()
+	}
+	seqs, err := s.seqs(set, saved, true)
+	if err != nil {
+		return reply{}, err
+	}
+	if len(seqs) == 0 {
+		// An empty set would mean all.
+		return reply{}, s.tell(false)
+	}
+	return s.expungeThese(packUIDs(s.sel.snap.UIDs(seqs)))
+}
+
+func (s *session) expungeThese(uids []byte) (reply, error) {
+	if s.sel.readOnly {
+		return errReadOnly, nil
+	}
+	ctx, cancel := s.call()
+	defer cancel()
+	resp, err := s.svc.deps.Mailboxes.Expunge(ctx, &storev1.ExpungeRequest{
+		Account: uint64(s.account), Mailbox: uint64(s.sel.snap.ID), Uids: uids,
+	})
+	if err != nil {
+		return reply{}, err
+	}
+	s.dirty.Store(true)
+	if err := s.tell(false); err != nil {
+		return reply{}, err
+	}
+	if s.enabled.condstore && len(resp.GetExpunged()) > 0 {
+		return okCode(highest(s.sel.snap.HighestModSeq), ""), nil
+	}
+	return reply{}, nil
+}
+
+// packUIDs packs a set of UIDs for the store.
+func packUIDs(uids wire.Set) []byte {
+	set := make(mailbox.UIDSet, len(uids))
+	for i, r := range uids {
+		set[i] = mailbox.UIDRange{First: mailbox.UID(r.First), Last: mailbox.UID(r.Last)}
+	}
+	return mailbox.AppendUIDSet(nil, set)
+}
+
+// unpackUIDs is its reverse.
+func unpackUIDs(packed []byte) (wire.Set, error) {
+	set, err := mailbox.DecodeUIDSet(packed)
+	if err != nil {
+		return nil, err
+	}
+	out := make(wire.Set, len(set))
+	for i, r := range set {
+		out[i] = wire.Range{First: uint32(r.First), Last: uint32(r.Last)}
+	}
+	return out, nil
+}

@@ -1,0 +1,277 @@
+package imap
+
+import (
+	"strconv"
+
+	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/internal/obs"
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
+	"github.com/mailfarm/mailfarm/services/imap/internal/view"
+	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
+)
+
+// fetcher is one FETCH under way.
+//
+// Messages are taken a chunk at a time, 256 at most: what the chunk's columns tell needs no call, immutable data comes by one
+// Emails call, and all octets of bodies by one Open call, in the order in which they are written.
+type fetcher struct {
+	s     *session
+	items []item
+	needs needs
+
+	changedSince mailbox.ModSeq
+	conditional  bool
+	// seen are the UIDs that this FETCH gave \Seen: their flags are told too.
+	seen      wire.Set
+	flagsToo  bool // FLAGS is not among the items
+	modSeqToo bool // nor is MODSEQ, which is wanted
+
+	cols    *view.Columns
+	rows    []row
+	mails   *mails
+	missing bool
+}
+
+// row is one message of a batch.
+type row struct {
+	seq  uint32
+	i    int // in cols
+	mail *mail
+	data []datum // of the items that need octets, in their order
+}
+
+// fetch tells what messages are and hold (RFC 9051 §6.4.5).
+func (s *session) fetch(l *wire.Lexer) (reply, error) { return s.fetchThese(l, false) }
+
+// uidFetch is fetch by UID.
+func (s *session) uidFetch(l *wire.Lexer) (reply, error) { return s.fetchThese(l, true) }
+
+func (s *session) fetchThese(l *wire.Lexer, uid bool) (reply, error) {
+	l.Space()
+	set, saved := l.Set()
+	l.Space()
+	f := &fetcher{s: s, items: parseItems(l)}
+	if l.Accept(' ') {
+		l.List(func() {
+			if string(l.Word()) != "CHANGEDSINCE" {
+				l.Fail("unknown modifier")
+				return
+			}
+			l.Space()
+			f.changedSince, f.conditional = mailbox.ModSeq(l.Number64()), true
+		})
+	}
+	if l.End(); l.Err() != nil {
+		return reply{}, l.Err()
+	}
+	seqs, err := s.seqs(set, saved, uid)
+	if err != nil {
+		return reply{}, err
+	}
+	if uid {
+		f.items = withFirst(f.items, "UID")
+	}
+	if f.conditional {
+		f.items = withLast(f.items, "MODSEQ")
+	}
+	f.needs = needsOf(f.items)
+	if f.needs.columns&view.WantModSeq != 0 {
+		s.enableCondstore()
+	}
+	if f.needs.sets && !s.sel.readOnly {
+		if err := f.setSeen(seqs); err != nil {
+			return reply{}, err
+		}
+	}
+	f.mails = s.newMails()
+	defer f.mails.close()
+	if err := s.sel.snap.Walk(seqs, f.needs.columns, f.batch); err != nil {
+		return reply{}, err
+	}
+	if f.missing {
+		return errMessagesGone, nil
+	}
+	return reply{}, nil
+}
+
+func withFirst(items []item, name string) []item {
+	for i, it := range items {
+		if it.label == name {
+			return append(append([]item{it}, items[:i]...), items[i+1:]...)
+		}
+	}
+	return append([]item{named(name)}, items...)
+}
+
+func withLast(items []item, name string) []item {
+	for _, it := range items {
+		if it.label == name {
+			return items
+		}
+	}
+	return append(items, named(name))
+}
+
+// setSeen gives \Seen to all messages that this FETCH reads, in one call, before it reads them.
+func (f *fetcher) setSeen(seqs wire.Set) error {
+	s := f.s
+	var uids wire.Set
+	s.sel.snap.Walk(seqs, view.WantUID|view.WantFlags, func(_ uint32, cols *view.Columns, lo, hi int) error {
+		for i := lo; i < hi; i++ {
+			if cols.Flags[i]&mailbox.Seen == 0 {
+				uids = uids.Add(uint32(cols.UIDs[i]))
+			}
+		}
+		return nil
+	})
+	if len(uids) == 0 {
+		return nil
+	}
+	ctx, cancel := s.call()
+	defer cancel()
+	_, err := s.svc.deps.Mailboxes.Flag(ctx, &storev1.FlagRequest{
+		Account: uint64(s.account), Mailbox: uint64(s.sel.snap.ID), Uids: packUIDs(uids),
+		Mode: storev1.FlagMode_FLAG_MODE_ADD, Flags: []string{`\Seen`},
+	})
+	if err != nil {
+		// Reading goes on; the message stays unseen.
+		s.log.Warn("flag not set", obs.Mailbox(s.sel.name), obs.Error(err))
+		return nil
+	}
+	s.dirty.Store(true)
+	err = s.tellChanges(true, func(ch view.Change) bool {
+		return !uids.Contains(uint32(ch.UID)) || ch.New != ch.Old|mailbox.Seen
+	})
+	if err != nil {
+		return err
+	}
+	f.seen, f.flagsToo, f.modSeqToo = uids, true, s.enabled.condstore
+	for _, it := range f.items {
+		f.flagsToo = f.flagsToo && it.kind != itemFlags
+		f.modSeqToo = f.modSeqToo && it.kind != itemModSeq
+	}
+	f.needs.columns |= view.WantFlags | view.WantModSeq
+	return nil
+}
+
+// batch answers for a run of messages within one chunk.
+func (f *fetcher) batch(seq uint32, cols *view.Columns, lo, hi int) error {
+	f.cols, f.rows = cols, f.rows[:0]
+	for i := lo; i < hi; i, seq = i+1, seq+1 {
+		if f.conditional && cols.ModSeqs[i] <= f.changedSince {
+			continue
+		}
+		if !f.needs.emails {
+			f.writeRow(&row{seq: seq, i: i})
+			continue
+		}
+		f.rows = append(f.rows, row{seq: seq, i: i})
+	}
+	if len(f.rows) == 0 {
+		return f.s.out.Err()
+	}
+	if err := f.load(); err != nil {
+		return err
+	}
+	if f.needs.data {
+		return f.writeData()
+	}
+	for i := range f.rows {
+		if f.rows[i].mail != nil {
+			f.writeRow(&f.rows[i])
+		}
+	}
+	if f.mails.err != nil {
+		return f.mails.err
+	}
+	return f.s.out.Err()
+}
+
+// load asks for the emails of a batch.
+func (f *fetcher) load() error {
+	ids := f.mails.ids[:0]
+	for _, r := range f.rows {
+		ids = append(ids, uint64(f.cols.Emails[r.i]))
+	}
+	f.mails.ids = ids
+	if err := f.mails.load(ids, f.needs.index); err != nil {
+		return err
+	}
+	for i := range f.rows {
+		r := &f.rows[i]
+		if r.mail = f.mails.byID[uint64(f.cols.Emails[r.i])]; r.mail == nil {
+			f.missing = true
+		}
+	}
+	return nil
+}
+
+// writeRow writes one FETCH response; octets of bodies come from the batch's stream.
+func (f *fetcher) writeRow(r *row) {
+	s := f.s
+	b := append(s.out.Take(), "* "...)
+	b = strconv.AppendUint(b, uint64(r.seq), 10)
+	b = append(b, " FETCH ("...)
+	data := 0
+	for i := range f.items {
+		it := &f.items[i]
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = append(append(b, it.label...), ' ')
+		switch it.kind {
+		case itemSection, itemBinary, itemBinarySize:
+			s.out.Give(b)
+			f.mails.write(&r.data[data])
+			data++
+			b = s.out.Take()
+		default:
+			b = f.appendItem(b, it.kind, r)
+		}
+	}
+	if uid := f.cols.UIDs[r.i]; len(f.seen) > 0 && (f.flagsToo || f.modSeqToo) && f.seen.Contains(uint32(uid)) {
+		if f.flagsToo {
+			b = append(b, " FLAGS "...)
+			b = f.appendItem(b, itemFlags, r)
+		}
+		if f.modSeqToo {
+			b = append(b, " MODSEQ "...)
+			b = f.appendItem(b, itemModSeq, r)
+		}
+	}
+	s.out.Give(append(b, ")\r\n"...))
+}
+
+// appendItem writes an item that needs no octets of bodies.
+func (f *fetcher) appendItem(b []byte, kind itemKind, r *row) []byte {
+	cols, i := f.cols, r.i
+	switch kind {
+	case itemUID:
+		b = strconv.AppendUint(b, uint64(cols.UIDs[i]), 10)
+	case itemFlags:
+		b = f.s.sel.appendFlags(b, cols.Flags[i], f.s.isRecent(cols.UIDs[i]))
+	case itemInternalDate:
+		b = wire.AppendDateTime(b, cols.Received[i])
+	case itemSize:
+		b = strconv.AppendInt(b, cols.Sizes[i], 10)
+	case itemModSeq:
+		b = append(b, '(')
+		b = strconv.AppendUint(b, uint64(cols.ModSeqs[i]), 10)
+		b = append(b, ')')
+	case itemEmailID:
+		b = append(append(append(b, '('), mailbox.ObjectID('M', uint64(cols.Emails[i]))...), ')')
+	case itemThreadID:
+		if t := r.mail.email.GetThread(); t != 0 {
+			b = append(append(append(b, '('), mailbox.ObjectID('T', t)...), ')')
+		} else {
+			b = append(b, "NIL"...)
+		}
+	case itemEnvelope:
+		b = f.mails.appendEnvelope(b, r.mail)
+	case itemBody:
+		b = f.mails.appendBody(b, r.mail)
+	case itemBodyStructure:
+		b = f.mails.appendBodyStructure(b, r.mail)
+	}
+	return b
+}

@@ -1,0 +1,156 @@
+package imap
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/internal/obs"
+	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
+)
+
+// accountsPerCall bounds one Counters call.
+const accountsPerCall = 10000
+
+// hub tells sessions that their mailbox changed: by notices from the bus, and by comparing the counters of all watched
+// accounts, in one call, for notices that were lost (design §7).
+type hub struct {
+	svc *Service
+
+	mu       sync.Mutex
+	accounts map[mailbox.AccountID]*watched // guarded by mu
+}
+
+// watched is an account with sessions that have a mailbox selected.
+type watched struct {
+	sessions map[*session]mailbox.ID
+	cancel   func()
+	counted  uint64 // the account's MODSEQ at the last comparison
+}
+
+func newHub(svc *Service) *hub {
+	return &hub{svc: svc, accounts: map[mailbox.AccountID]*watched{}}
+}
+
+// add begins to tell s of changes in one mailbox.
+func (h *hub) add(s *session, account mailbox.AccountID, id mailbox.ID) {
+	h.mu.Lock()
+	w := h.accounts[account]
+	fresh := w == nil
+	if fresh {
+		w = &watched{sessions: map[*session]mailbox.ID{}}
+		h.accounts[account] = w
+	}
+	w.sessions[s] = id
+	h.mu.Unlock()
+	if !fresh {
+		return
+	}
+	// Outside of the lock, which the callback takes.
+	cancel := h.svc.deps.Notices.Subscribe(uint64(account), func(n *mailv1.MailboxChanged) { h.changed(account, n) })
+	h.mu.Lock()
+	if h.accounts[account] == w {
+		w.cancel = cancel
+		cancel = nil
+	}
+	h.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	// What came while there was no subscription is asked for.
+	s.notify()
+}
+
+// remove ends that.
+func (h *hub) remove(s *session, account mailbox.AccountID) {
+	h.mu.Lock()
+	w := h.accounts[account]
+	var cancel func()
+	if w != nil {
+		delete(w.sessions, s)
+		if len(w.sessions) == 0 {
+			delete(h.accounts, account)
+			cancel = w.cancel
+		}
+	}
+	h.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+}
+
+// changed takes a notice.
+func (h *hub) changed(account mailbox.AccountID, n *mailv1.MailboxChanged) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w := h.accounts[account]
+	if w == nil {
+		return
+	}
+	for s, id := range w.sessions {
+		if len(n.GetMailboxes()) == 0 || slices.Contains(n.GetMailboxes(), uint64(id)) {
+			s.notify()
+		}
+	}
+}
+
+// compare runs until ctx ends.
+func (h *hub) compare(ctx context.Context) {
+	ticker := time.NewTicker(h.svc.cfg.CompareEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if err := h.compareOnce(ctx); err != nil && ctx.Err() == nil {
+				h.svc.log.WarnContext(ctx, "counters not compared", obs.Error(err))
+			}
+		}
+	}
+}
+
+// compareOnce asks for the counters of all watched accounts and notifies the sessions of those that moved.
+func (h *hub) compareOnce(ctx context.Context) error {
+	h.mu.Lock()
+	all := make([]uint64, 0, len(h.accounts))
+	for id := range h.accounts {
+		all = append(all, uint64(id))
+	}
+	h.mu.Unlock()
+	for ids := range slices.Chunk(all, accountsPerCall) {
+		if err := h.compareThese(ctx, ids); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *hub) compareThese(ctx context.Context, ids []uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, h.svc.cfg.CallTimeout)
+	defer cancel()
+	resp, err := h.svc.deps.Mailboxes.Counters(ctx, &storev1.CountersRequest{Accounts: ids})
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, n := range resp.GetModSeqs() {
+		if i >= len(ids) {
+			break
+		}
+		w := h.accounts[mailbox.AccountID(ids[i])]
+		if w == nil || w.counted == n {
+			continue
+		}
+		w.counted = n
+		h.svc.metrics.missed.Inc()
+		for s := range w.sessions {
+			s.notify()
+		}
+	}
+	return nil
+}

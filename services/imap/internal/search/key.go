@@ -1,0 +1,314 @@
+// Package search holds the keys of SEARCH (RFC 9051 §6.4.4, RFC 7162 §3.1.5, RFC 5032): it parses them and says of a message
+// whether it matches, as far as what is known of the message tells.
+//
+// Most of a mailbox is decided by the columns of its chunks, most of the rest by ENVELOPE; only what is still open is
+// looked at more closely. So Match has three answers, and its caller asks again with more.
+package search
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
+)
+
+// Answer tells whether a message matches.
+type Answer int8
+
+// Answers.
+const (
+	No    Answer = -1
+	Maybe Answer = 0 // not enough is known
+	Yes   Answer = 1
+)
+
+// Level is how much has to be known of a message to decide a key.
+type Level uint8
+
+// Levels; each includes those before.
+const (
+	Columns Level = iota
+	Index         // email and part index
+	Header        // the message's header
+	Text          // the message
+)
+
+// Message is what is known of a message.
+type Message struct {
+	Level Level
+
+	Seq      uint32
+	UID      mailbox.UID
+	Flags    mailbox.Flags
+	Recent   bool
+	ModSeq   mailbox.ModSeq
+	Size     int64
+	Received int64 // seconds since 1970
+	EmailID  string
+
+	// From Index on.
+	Envelope []byte // in IMAP's form
+	Sent     time.Time
+	HasSent  bool
+	ThreadID string
+	// HasField tells whether the header has a field; name is in lower case. It is nil where the index has not all fields.
+	HasField func(name string) bool
+
+	// From Header on: the header section.
+	Header []byte
+
+	// Of Text: whether the message's text parts hold a folded string, and whether any header of a part does.
+	InText    func(folded []byte) bool
+	InHeaders func(folded []byte) bool
+
+	scratch []byte
+}
+
+type op uint8
+
+const (
+	opAll op = iota
+	opSeqs
+	opFlag   // has any of mask
+	opNoFlag // has none of mask
+	opRecent
+	opNotRecent
+	opNew
+	opBefore
+	opOn
+	opSince
+	opSentBefore
+	opSentOn
+	opSentSince
+	opLarger
+	opSmaller
+	opOlder
+	opYounger
+	opModSeq
+	opAddress // in an address field of ENVELOPE
+	opSubject
+	opHeader
+	opBody
+	opText
+	opEmailID
+	opThreadID
+	opNot
+	opOr
+	opAnd
+)
+
+// Key is a search key: a tree.
+type Key struct {
+	op      op
+	kids    []*Key
+	mask    mailbox.Flags
+	keyword string // of KEYWORD and UNKEYWORD, until Bind
+	number  int64
+	day     int64 // days since 1970 of a date
+	text    []byte
+	field   string
+	slot    slot // of ENVELOPE
+
+	set        wire.Set // as written, until Bind
+	saved, uid bool
+	seqs       wire.Set
+}
+
+// Env is what keys need to know of a mailbox before they are matched.
+type Env struct {
+	Keywords []string
+	// Seqs turns a set as it was written into sequence numbers.
+	Seqs func(set wire.Set, saved, uid bool) (wire.Set, error)
+	Now  time.Time
+}
+
+// Bind fits a key to a mailbox.
+func (k *Key) Bind(env *Env) error {
+	for _, kid := range k.kids {
+		if err := kid.Bind(env); err != nil {
+			return err
+		}
+	}
+	switch k.op {
+	case opSeqs:
+		var err error
+		k.seqs, err = env.Seqs(k.set, k.saved, k.uid)
+		return err
+	case opFlag, opNoFlag:
+		if k.keyword != "" {
+			k.mask, _ = mailbox.FindFlag(k.keyword, env.Keywords)
+		}
+	case opOlder, opYounger:
+		k.day = env.Now.Unix() - k.number
+	}
+	return nil
+}
+
+// Level is the deepest that any part of the key may ask for.
+func (k *Key) Level() Level {
+	var l Level
+	switch k.op {
+	case opSentBefore, opSentOn, opSentSince, opAddress, opSubject, opThreadID:
+		l = Index
+	case opHeader:
+		l = Header
+		if k.slot != noSlot && len(k.text) > 0 {
+			l = Index
+		}
+	case opBody, opText:
+		l = Text
+	}
+	for _, kid := range k.kids {
+		l = max(l, kid.Level())
+	}
+	return l
+}
+
+// UsesModSeq tells whether MODSEQ is among the keys: the response tells the highest then (RFC 7162 §3.1.5).
+func (k *Key) UsesModSeq() bool { return k.any(opModSeq) }
+
+// Match tells whether m matches. It is never Maybe at the key's Level.
+func (k *Key) Match(m *Message) Answer {
+	switch k.op {
+	case opAll:
+		return Yes
+	case opSeqs:
+		return yes(k.seqs.Contains(m.Seq))
+	case opFlag:
+		return yes(m.Flags&k.mask != 0)
+	case opNoFlag:
+		return yes(m.Flags&k.mask == 0)
+	case opRecent:
+		return yes(m.Recent)
+	case opNotRecent:
+		return yes(!m.Recent)
+	case opNew:
+		return yes(m.Recent && m.Flags&mailbox.Seen == 0)
+	case opBefore:
+		return yes(dayOf(m.Received) < k.day)
+	case opOn:
+		return yes(dayOf(m.Received) == k.day)
+	case opSince:
+		return yes(dayOf(m.Received) >= k.day)
+	case opLarger:
+		return yes(m.Size > k.number)
+	case opSmaller:
+		return yes(m.Size < k.number)
+	case opOlder:
+		return yes(m.Received <= k.day)
+	case opYounger:
+		return yes(m.Received >= k.day)
+	case opModSeq:
+		return yes(m.ModSeq >= mailbox.ModSeq(k.number))
+	case opEmailID:
+		return yes(m.EmailID == string(k.text))
+	case opNot:
+		return -k.kids[0].Match(m)
+	case opOr:
+		a := k.kids[0].Match(m)
+		if a == Yes {
+			return Yes
+		}
+		return max(a, k.kids[1].Match(m))
+	case opAnd:
+		answer := Yes
+		for _, kid := range k.kids {
+			if answer = min(answer, kid.Match(m)); answer == No {
+				return No
+			}
+		}
+		return answer
+	}
+	return k.matchMail(m)
+}
+
+// matchMail matches keys that the columns do not decide.
+func (k *Key) matchMail(m *Message) Answer {
+	if m.Level < Index {
+		return Maybe
+	}
+	switch k.op {
+	case opSentBefore:
+		return yes(m.HasSent && sentDay(m.Sent) < k.day)
+	case opSentOn:
+		return yes(m.HasSent && sentDay(m.Sent) == k.day)
+	case opSentSince:
+		return yes(m.HasSent && sentDay(m.Sent) >= k.day)
+	case opThreadID:
+		return yes(m.ThreadID != "" && m.ThreadID == string(k.text))
+	case opAddress, opSubject:
+		m.scratch = appendSlot(m.scratch[:0], m.Envelope, k.slot)
+		return yes(bytes.Contains(m.scratch, k.text))
+	case opHeader:
+		return k.matchHeader(m)
+	}
+	if m.Level < Text {
+		return Maybe
+	}
+	if m.InText(k.text) {
+		return Yes
+	}
+	return yes(k.op == opText && m.InHeaders(k.text))
+}
+
+// matchHeader is HEADER: an empty string asks whether there is such a field. What ENVELOPE has as it was written is looked
+// for there: the first field of its name.
+func (k *Key) matchHeader(m *Message) Answer {
+	switch {
+	case k.slot != noSlot && len(k.text) > 0:
+		m.scratch = appendSlot(m.scratch[:0], m.Envelope, k.slot)
+		return yes(bytes.Contains(m.scratch, k.text))
+	case m.HasField != nil && !m.HasField(k.field):
+		return No
+	case m.HasField != nil && len(k.text) == 0:
+		return Yes
+	case m.Level < Header:
+		return Maybe
+	}
+	return yes(inField(m.Header, k.field, k.text))
+}
+
+func yes(b bool) Answer {
+	if b {
+		return Yes
+	}
+	return No
+}
+
+// dayOf is the day of a time in UTC; the division rounds down before 1970 too.
+func dayOf(seconds int64) int64 {
+	if seconds < 0 {
+		return (seconds+1)/86400 - 1
+	}
+	return seconds / 86400
+}
+
+// sentDay is the day that was written in the Date field, whatever its zone (RFC 9051 §6.4.4 SENTON).
+func sentDay(t time.Time) int64 {
+	_, zone := t.Zone()
+	return dayOf(t.Unix() + int64(zone))
+}
+
+// any tells whether some part of the key has one of ops.
+func (k *Key) any(ops ...op) bool {
+	for _, o := range ops {
+		if k.op == o {
+			return true
+		}
+	}
+	for _, kid := range k.kids {
+		if kid.any(ops...) {
+			return true
+		}
+	}
+	return false
+}
+
+// UsesEmailID tells whether Message.EmailID is looked at.
+func (k *Key) UsesEmailID() bool { return k.any(opEmailID) }
+
+// UsesIndex tells whether more of the part index than ENVELOPE is looked at.
+func (k *Key) UsesIndex() bool {
+	return k.any(opHeader, opSentBefore, opSentOn, opSentSince)
+}

@@ -1,0 +1,187 @@
+package search
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
+)
+
+// KeysMax bounds the keys of one SEARCH.
+const KeysMax = 2000
+
+// depthMax bounds NOT and OR within each other, which need no parentheses.
+const depthMax = wire.NestingMax * 2
+
+type parser struct {
+	l     *wire.Lexer
+	keys  int
+	depth int
+}
+
+// Parse reads search keys up to the end of the command: all of them must match.
+func Parse(l *wire.Lexer) *Key {
+	p := &parser{l: l}
+	and := &Key{op: opAnd}
+	for l.Err() == nil {
+		and.kids = append(and.kids, p.key())
+		if !l.Accept(' ') {
+			break
+		}
+	}
+	l.End()
+	return and
+}
+
+// flagKeys have no argument.
+var flagKeys = map[string]Key{
+	"ALL": {op: opAll}, "ANSWERED": {op: opFlag, mask: mailbox.Answered}, "DELETED": {op: opFlag, mask: mailbox.Deleted},
+	"DRAFT": {op: opFlag, mask: mailbox.Draft}, "FLAGGED": {op: opFlag, mask: mailbox.Flagged},
+	"SEEN": {op: opFlag, mask: mailbox.Seen}, "UNANSWERED": {op: opNoFlag, mask: mailbox.Answered},
+	"UNDELETED": {op: opNoFlag, mask: mailbox.Deleted}, "UNDRAFT": {op: opNoFlag, mask: mailbox.Draft},
+	"UNFLAGGED": {op: opNoFlag, mask: mailbox.Flagged}, "UNSEEN": {op: opNoFlag, mask: mailbox.Seen},
+	"NEW": {op: opNew}, "OLD": {op: opNotRecent}, "RECENT": {op: opRecent},
+}
+
+var dateKeys = map[string]op{
+	"BEFORE": opBefore, "ON": opOn, "SINCE": opSince,
+	"SENTBEFORE": opSentBefore, "SENTON": opSentOn, "SENTSINCE": opSentSince,
+}
+
+var addressKeys = map[string]slot{"FROM": slotFrom, "TO": slotTo, "CC": slotCc, "BCC": slotBcc}
+
+// key reads one key.
+func (p *parser) key() *Key {
+	l := p.l
+	if p.keys++; p.keys > KeysMax {
+		l.Fail("too many search keys")
+	}
+	if p.depth++; p.depth > depthMax {
+		l.Fail("nested too deeply")
+	}
+	defer func() { p.depth-- }()
+	if l.Err() != nil {
+		return &Key{op: opAll}
+	}
+	switch c := l.Peek(); {
+	case c == '(':
+		and := &Key{op: opAnd}
+		l.List(func() { and.kids = append(and.kids, p.key()) })
+		if len(and.kids) == 0 {
+			l.Fail("empty parentheses")
+		}
+		return and
+	case c >= '0' && c <= '9', c == '*', c == '$':
+		return p.set(false)
+	}
+	name := string(l.Word())
+	if k, ok := flagKeys[name]; ok {
+		return &k
+	}
+	if o, ok := dateKeys[name]; ok {
+		l.Space()
+		return &Key{op: o, day: dayOf(l.Date().Unix())}
+	}
+	if s, ok := addressKeys[name]; ok {
+		return &Key{op: opAddress, slot: s, text: p.text()}
+	}
+	return p.named(name)
+}
+
+// named reads the other keys.
+func (p *parser) named(name string) *Key {
+	l := p.l
+	switch name {
+	case "SUBJECT":
+		return &Key{op: opSubject, slot: slotSubject, text: p.text()}
+	case "BODY":
+		return &Key{op: opBody, text: p.text()}
+	case "TEXT":
+		return &Key{op: opText, text: p.text()}
+	case "HEADER":
+		l.Space()
+		field := strings.ToLower(string(l.AString()))
+		return &Key{op: opHeader, field: field, slot: slots[field], text: p.text()}
+	case "KEYWORD", "UNKEYWORD":
+		l.Space()
+		k := &Key{op: opFlag, keyword: string(l.Atom())}
+		if name == "UNKEYWORD" {
+			k.op = opNoFlag
+		}
+		return k
+	case "LARGER", "SMALLER":
+		l.Space()
+		k := &Key{op: opLarger, number: int64(l.Number64())}
+		if name == "SMALLER" {
+			k.op = opSmaller
+		}
+		return k
+	case "OLDER", "YOUNGER":
+		l.Space()
+		k := &Key{op: opOlder, number: int64(l.Number())}
+		if name == "YOUNGER" {
+			k.op = opYounger
+		}
+		if k.number == 0 {
+			l.Fail("interval of nothing")
+		}
+		return k
+	case "MODSEQ":
+		return p.modSeq()
+	case "EMAILID", "THREADID":
+		l.Space()
+		k := &Key{op: opEmailID, text: append([]byte(nil), l.Atom()...)}
+		if name == "THREADID" {
+			k.op = opThreadID
+		}
+		return k
+	case "NOT":
+		l.Space()
+		return &Key{op: opNot, kids: []*Key{p.key()}}
+	case "OR":
+		l.Space()
+		first := p.key()
+		l.Space()
+		return &Key{op: opOr, kids: []*Key{first, p.key()}}
+	case "UID":
+		l.Space()
+		return p.set(true)
+	}
+	l.Fail("unknown search key")
+	return &Key{op: opAll}
+}
+
+func (p *parser) set(uid bool) *Key {
+	k := &Key{op: opSeqs, uid: uid}
+	k.set, k.saved = p.l.Set()
+	return k
+}
+
+// modSeq reads MODSEQ with its optional entry, which stands for all flags here (RFC 7162 §3.1.5).
+func (p *parser) modSeq() *Key {
+	l := p.l
+	l.Space()
+	if l.Peek() == '"' {
+		l.String()
+		l.Space()
+		switch string(l.Word()) {
+		case "ALL", "PRIV", "SHARED":
+		default:
+			l.Fail("unknown entry type")
+		}
+		l.Space()
+	}
+	return &Key{op: opModSeq, number: int64(l.Number64())}
+}
+
+// text reads a string to look for.
+func (p *parser) text() []byte {
+	p.l.Space()
+	raw := p.l.AString()
+	if !utf8.Valid(raw) {
+		p.l.Fail("not UTF-8")
+		return nil
+	}
+	return Fold(nil, raw)
+}

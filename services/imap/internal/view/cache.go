@@ -1,0 +1,261 @@
+package view
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/mailfarm/mailfarm/internal/mailbox"
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
+)
+
+// ErrGone is a mailbox that does not exist any more.
+var ErrGone = errors.New("mailbox is gone")
+
+// Store is what a Cache needs of storev1.MailboxesClient.
+type Store interface {
+	Snapshot(ctx context.Context, in *storev1.SnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[storev1.SnapshotResponse], error)
+}
+
+// Cache holds the mailboxes that sessions of this process have open, each once.
+type Cache struct {
+	store Store
+
+	mu    sync.Mutex
+	boxes map[key]*Box // guarded by mu
+}
+
+type key struct {
+	account mailbox.AccountID
+	id      mailbox.ID
+}
+
+// NewCache makes an empty cache over store.
+func NewCache(store Store) *Cache { return &Cache{store: store, boxes: map[key]*Box{}} }
+
+// Len is how many mailboxes are open.
+func (c *Cache) Len() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.boxes)
+}
+
+// Box is one open mailbox.
+type Box struct {
+	cache *Cache
+	key   key
+	refs  int // guarded by cache.mu
+	// takers counts the sessions that take \Recent.
+	takers atomic.Int32
+
+	// turn is taken by who asks the store; a channel, so that waiting can end.
+	turn chan struct{}
+	// begun counts the refreshes that were begun; written by who has the turn.
+	begun   atomic.Uint64
+	current atomic.Pointer[Snapshot]
+}
+
+// Open gives the box of a mailbox, up to date. takeRecent tells that a session begins that sees \Recent and takes it
+// (SELECT of IMAP4rev1); Close is told the same. Errors: ErrGone, and what the store says.
+func (c *Cache) Open(ctx context.Context, account mailbox.AccountID, id mailbox.ID, takeRecent bool) (*Box, *Snapshot, error) {
+	k := key{account, id}
+	c.mu.Lock()
+	b := c.boxes[k]
+	if b == nil {
+		b = &Box{cache: c, key: k, turn: make(chan struct{}, 1)}
+		c.boxes[k] = b
+	}
+	b.refs++
+	c.mu.Unlock()
+	if takeRecent {
+		b.takers.Add(1)
+	}
+	s, err := b.refresh(ctx, takeRecent)
+	if err != nil {
+		b.Close(takeRecent)
+		return nil, nil, err
+	}
+	return b, s, nil
+}
+
+// Close lets go of the box; with its last session it is forgotten.
+func (b *Box) Close(takeRecent bool) {
+	if takeRecent {
+		b.takers.Add(-1)
+	}
+	b.cache.mu.Lock()
+	defer b.cache.mu.Unlock()
+	if b.refs--; b.refs == 0 {
+		delete(b.cache.boxes, b.key)
+	}
+}
+
+// Current is the last snapshot that was fetched.
+func (b *Box) Current() *Snapshot { return b.current.Load() }
+
+// Refresh brings the box up to date: what was committed before the call is in the snapshot. Sessions that ask at once
+// share one RPC. Errors: ErrGone, and what the store says.
+func (b *Box) Refresh(ctx context.Context) (*Snapshot, error) { return b.refresh(ctx, false) }
+
+// refresh shares nothing with others where it opens the box for one that takes \Recent: the answer tells where that begins.
+func (b *Box) refresh(ctx context.Context, opens bool) (*Snapshot, error) {
+	arrived := b.begun.Load()
+	select {
+	case b.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-b.turn }()
+	if s := b.current.Load(); s != nil && !opens && b.begun.Load() > arrived {
+		// Another's refresh began after we came, and has ended well or its error would have left begun as it was.
+		return s, nil
+	}
+	n := b.begun.Add(1)
+	s, err := b.fetch(ctx, b.takers.Load() > 0)
+	if err != nil {
+		// Who waits must ask again.
+		b.begun.CompareAndSwap(n, n-1)
+		return nil, err
+	}
+	b.current.Store(s)
+	return s, nil
+}
+
+// fetch asks the store for what changed.
+func (b *Box) fetch(ctx context.Context, takeRecent bool) (*Snapshot, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	have := b.current.Load()
+	req := &storev1.SnapshotRequest{Account: uint64(b.key.account), Mailbox: uint64(b.key.id), TakeRecent: takeRecent}
+	if have != nil {
+		req.SinceModSeq = uint64(have.HighestModSeq)
+	}
+	stream, err := b.cache.store.Snapshot(ctx, req)
+	if err != nil {
+		return nil, gone(err)
+	}
+	cols := columnPool.Get().(*Columns)
+	defer columnPool.Put(cols)
+	var (
+		box      *storev1.Mailbox
+		chunks   []*Chunk
+		empty    []mailbox.UID // chunks that lost their last entry
+		expunged mailbox.UIDSet
+		complete = have == nil
+	)
+	for done := false; !done; {
+		page, err := stream.Recv()
+		if err == io.EOF {
+			return nil, fmt.Errorf("snapshot of mailbox %d: ended before it was done", b.key.id)
+		}
+		if err != nil {
+			return nil, gone(err)
+		}
+		if box == nil {
+			box = page.GetMailbox()
+		}
+		complete = complete || page.GetComplete()
+		for _, p := range page.GetChunks() {
+			c, err := newChunk(packedFrom(p), cols)
+			if err != nil {
+				return nil, fmt.Errorf("snapshot of mailbox %d: %w", b.key.id, err)
+			}
+			if c != nil {
+				chunks = append(chunks, c)
+			} else {
+				empty = append(empty, mailbox.UID(p.GetFirstUid()))
+			}
+		}
+		gone, err := mailbox.DecodeUIDSet(page.GetExpunged())
+		if err != nil {
+			return nil, fmt.Errorf("snapshot of mailbox %d: expunged: %w", b.key.id, err)
+		}
+		for _, r := range gone {
+			if n := len(expunged); n > 0 && r.First < expunged[n-1].First {
+				expunged = mailbox.NewUIDSet(append(expunged, r)...)
+				continue
+			}
+			expunged = expunged.Append(r.First, r.Last)
+		}
+		done = page.GetDone()
+	}
+	// The store ends the stream; waiting for it gives the stream's memory back without a reset.
+	if _, err := stream.Recv(); err != nil && err != io.EOF {
+		return nil, gone(err)
+	}
+	if box == nil {
+		return nil, fmt.Errorf("snapshot of mailbox %d: the first page tells no mailbox", b.key.id)
+	}
+	meta := metaFrom(b.key, box)
+	if complete {
+		return newSnapshot(meta, chunks), nil
+	}
+	if len(chunks) == 0 && len(expunged) == 0 && len(empty) == 0 && meta.same(&have.Meta) {
+		return have, nil
+	}
+	merged := have.merge(chunks, empty, expunged, cols)
+	return newSnapshot(meta, merged), nil
+}
+
+// merge puts changed chunks in the place of old ones and takes out what was expunged.
+func (s *Snapshot) merge(changed []*Chunk, empty []mailbox.UID, expunged mailbox.UIDSet, cols *Columns) []*Chunk {
+	out := make([]*Chunk, 0, len(s.chunks)+len(changed))
+	i := 0
+	for _, c := range changed {
+		for ; i < len(s.chunks) && s.chunks[i].first < c.first; i++ {
+			out = appendLeft(out, s.chunks[i], empty, expunged, cols)
+		}
+		if i < len(s.chunks) && s.chunks[i].first == c.first {
+			i++
+		}
+		out = append(out, c)
+	}
+	for ; i < len(s.chunks); i++ {
+		out = appendLeft(out, s.chunks[i], empty, expunged, cols)
+	}
+	return out
+}
+
+// appendLeft appends what is left of an unchanged chunk.
+func appendLeft(out []*Chunk, c *Chunk, empty []mailbox.UID, expunged mailbox.UIDSet, cols *Columns) []*Chunk {
+	if slices.Contains(empty, c.first) {
+		return out
+	}
+	if gone := expunged.Overlapping(c.first, c.last); len(gone) > 0 {
+		c = c.without(gone, cols)
+	}
+	if c != nil {
+		out = append(out, c)
+	}
+	return out
+}
+
+func metaFrom(k key, m *storev1.Mailbox) Meta {
+	return Meta{
+		Account: k.account, ID: k.id, Name: m.GetName(),
+		UIDValidity: mailbox.UIDValidity(m.GetUidValidity()), UIDNext: mailbox.UID(m.GetUidNext()),
+		HighestModSeq: mailbox.ModSeq(m.GetHighestModSeq()), Keywords: m.GetKeywords(),
+		RecentUID: mailbox.UID(m.GetRecentUid()),
+	}
+}
+
+// same tells whether nothing that a client could be told differs.
+func (m *Meta) same(o *Meta) bool {
+	return m.Name == o.Name && m.UIDValidity == o.UIDValidity && m.UIDNext == o.UIDNext && m.HighestModSeq == o.HighestModSeq &&
+		m.RecentUID == o.RecentUID && slices.Equal(m.Keywords, o.Keywords)
+}
+
+func gone(err error) error {
+	if status.Code(err) == codes.NotFound {
+		return ErrGone
+	}
+	return err
+}

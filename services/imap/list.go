@@ -1,0 +1,210 @@
+package imap
+
+import (
+	"strings"
+
+	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
+)
+
+// listRequest is a LIST (RFC 9051 §6.3.9).
+type listRequest struct {
+	extended   bool
+	subscribed bool // select
+	special    bool // select
+	recursive  bool
+	patterns   []string
+	// showSubscribed returns \Subscribed.
+	showSubscribed bool
+	status         *statusItems
+}
+
+// list tells mailboxes that follow patterns.
+func (s *session) list(l *wire.Lexer) (reply, error) {
+	req, err := s.parseList(l)
+	if err != nil {
+		return reply{}, err
+	}
+	if len(req.patterns) == 1 && req.patterns[0] == "" && !req.extended {
+		// An empty pattern asks for the separator.
+		s.untagged(`LIST (\Noselect) "/" ""`)
+		return reply{}, nil
+	}
+	nodes, err := s.mailboxes()
+	if err != nil {
+		return reply{}, err
+	}
+	if req.recursive {
+		markBelow(nodes, req)
+	}
+	for i := range nodes {
+		n := &nodes[i]
+		if !req.wants(n) {
+			continue
+		}
+		s.writeList(n, req)
+		if req.status != nil && n.GetExists() {
+			s.writeStatus(n, req.status)
+		}
+	}
+	return reply{}, nil
+}
+
+func (s *session) parseList(l *wire.Lexer) (*listRequest, error) {
+	req := &listRequest{}
+	l.Space()
+	if l.Peek() == '(' {
+		req.extended = true
+		l.List(func() { req.selection(l) })
+		if req.recursive && !req.subscribed && !req.special {
+			l.Fail("RECURSIVEMATCH alone")
+		}
+		l.Space()
+	}
+	reference := s.listName(l, l.AString())
+	l.Space()
+	if l.Peek() == '(' {
+		req.extended = true
+		l.List(func() { req.patterns = append(req.patterns, s.listName(l, l.Pattern())) })
+		if len(req.patterns) > patternsMax {
+			l.Fail("too many patterns")
+		}
+	} else {
+		req.patterns = []string{s.listName(l, l.Pattern())}
+	}
+	if l.Accept(' ') {
+		req.extended = true
+		if string(l.Word()) != "RETURN" {
+			l.Fail("expected RETURN")
+		}
+		l.Space()
+		l.List(func() { s.listReturn(l, req) })
+	}
+	if l.End(); l.Err() != nil {
+		return nil, l.Err()
+	}
+	for i, p := range req.patterns {
+		if p != "" || req.extended {
+			req.patterns[i] = reference + p
+		}
+	}
+	return req, nil
+}
+
+// listName reads a reference or pattern.
+func (s *session) listName(l *wire.Lexer, raw []byte) string {
+	if l.Err() != nil {
+		return ""
+	}
+	if len(raw) > patternMax {
+		l.Fail("pattern too long")
+		return ""
+	}
+	name, ok := wire.DecodeMailbox(raw, s.utf8OK())
+	if !ok {
+		l.Fail("bad mailbox pattern")
+	}
+	return name
+}
+
+func (req *listRequest) selection(l *wire.Lexer) {
+	switch string(l.Word()) {
+	case "SUBSCRIBED":
+		req.subscribed, req.showSubscribed = true, true
+	case "REMOTE":
+	case "RECURSIVEMATCH":
+		req.recursive = true
+	case "SPECIAL-USE":
+		req.special = true
+	default:
+		l.Fail("unknown selection option")
+	}
+}
+
+func (s *session) listReturn(l *wire.Lexer, req *listRequest) {
+	switch string(l.Word()) {
+	case "SUBSCRIBED":
+		req.showSubscribed = true
+	case "CHILDREN", "SPECIAL-USE":
+		// Always told.
+	case "STATUS":
+		l.Space()
+		req.status = s.parseStatusItems(l)
+	default:
+		l.Fail("unknown return option")
+	}
+}
+
+// selects tells whether a name has the properties that are selected.
+func (req *listRequest) selects(n *node) bool {
+	return (!req.subscribed || n.GetSubscribed()) && (!req.special || n.GetSpecialUse() != "")
+}
+
+// wants tells whether a name is to be returned.
+func (req *listRequest) wants(n *node) bool {
+	if !n.GetExists() && !n.children && !req.subscribed {
+		// A subscription to nothing is no mailbox.
+		return false
+	}
+	if !req.selects(n) && !n.below {
+		return false
+	}
+	for _, p := range req.patterns {
+		if matches(p, n.GetName()) {
+			return true
+		}
+	}
+	return false
+}
+
+// markBelow marks what has selected names below.
+func markBelow(nodes []node, req *listRequest) {
+	index := make(map[string]int, len(nodes))
+	for i := range nodes {
+		index[nodes[i].GetName()] = i
+	}
+	for i := range nodes {
+		if !req.selects(&nodes[i]) {
+			continue
+		}
+		for parent := parentOf(nodes[i].GetName()); parent != ""; parent = parentOf(parent) {
+			if k, ok := index[parent]; ok {
+				nodes[k].below = true
+			}
+		}
+	}
+}
+
+// writeList writes one LIST response.
+func (s *session) writeList(n *node, req *listRequest) {
+	b := append(s.out.Take(), "* LIST "...)
+	b = append(b, n.attributes(req)...)
+	b = append(b, ` "/" `...)
+	b = wire.AppendMailbox(b, n.GetName(), s.utf8OK())
+	if n.below && req.recursive {
+		b = append(b, ` ("CHILDINFO" ("SUBSCRIBED"))`...)
+	}
+	s.out.Give(append(b, "\r\n"...))
+}
+
+// attributes are a name's (RFC 9051 §7.3.1, RFC 6154).
+func (n *node) attributes(req *listRequest) string {
+	var a []string
+	if !n.GetExists() {
+		if req.extended {
+			a = append(a, `\NonExistent`)
+		}
+		a = append(a, `\Noselect`)
+	}
+	if n.children {
+		a = append(a, `\HasChildren`)
+	} else {
+		a = append(a, `\HasNoChildren`)
+	}
+	if req.showSubscribed && n.GetSubscribed() {
+		a = append(a, `\Subscribed`)
+	}
+	if use := n.GetSpecialUse(); use != "" {
+		a = append(a, use)
+	}
+	return "(" + strings.Join(a, " ") + ")"
+}

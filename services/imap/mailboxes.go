@@ -1,0 +1,99 @@
+package imap
+
+import (
+	"slices"
+	"strings"
+
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
+)
+
+// separator is between the levels of a name.
+const separator = "/"
+
+// node is a name in the list of an account's mailboxes.
+type node struct {
+	*storev1.Mailbox
+	// children tells that existing mailboxes lie below.
+	children bool
+	// below tells that names with the selected property lie below (RFC 5258 §3.5 CHILDINFO).
+	below bool
+}
+
+// mailboxes asks for the account's mailboxes: INBOX first, then by name, with parents that exist in name only.
+func (s *session) mailboxes() ([]node, error) {
+	ctx, cancel := s.call()
+	defer cancel()
+	resp, err := s.svc.deps.Mailboxes.List(ctx, &storev1.ListRequest{Account: uint64(s.account)})
+	if err != nil {
+		return nil, err
+	}
+	return tree(resp.GetMailboxes()), nil
+}
+
+// tree orders mailboxes and adds what only their names imply.
+func tree(boxes []*storev1.Mailbox) []node {
+	nodes := make([]node, 0, len(boxes))
+	index := make(map[string]int, len(boxes))
+	for _, m := range boxes {
+		index[m.GetName()] = len(nodes)
+		nodes = append(nodes, node{Mailbox: m})
+	}
+	for _, m := range boxes {
+		if !m.GetExists() {
+			continue
+		}
+		for parent := parentOf(m.GetName()); parent != ""; parent = parentOf(parent) {
+			i, ok := index[parent]
+			if !ok {
+				i = len(nodes)
+				index[parent] = i
+				nodes = append(nodes, nameOnly(parent))
+			}
+			nodes[i].children = true
+		}
+	}
+	slices.SortFunc(nodes, func(a, b node) int { return compareNames(a.GetName(), b.GetName()) })
+	return nodes
+}
+
+func compareNames(a, b string) int {
+	if ai, bi := a == "INBOX", b == "INBOX"; ai != bi {
+		if ai {
+			return -1
+		}
+		return 1
+	}
+	return strings.Compare(a, b)
+}
+
+func parentOf(name string) string {
+	if i := strings.LastIndex(name, separator); i > 0 {
+		return name[:i]
+	}
+	return ""
+}
+
+// find gives the mailbox with a name, nil where there is none.
+func find(nodes []node, name string) *node {
+	for i := range nodes {
+		if nodes[i].GetName() == name && nodes[i].GetExists() {
+			return &nodes[i]
+		}
+	}
+	return nil
+}
+
+// mailbox gives one existing mailbox by name.
+func (s *session) mailbox(name string) (*node, error) {
+	nodes, err := s.mailboxes()
+	if err != nil {
+		return nil, err
+	}
+	if n := find(nodes, name); n != nil {
+		return n, nil
+	}
+	return nil, no("NONEXISTENT", "no such mailbox")
+}
+
+// nameOnly is a name without a mailbox.
+func nameOnly(name string) node { return node{Mailbox: &storev1.Mailbox{Name: name}} }

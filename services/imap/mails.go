@@ -1,0 +1,204 @@
+package imap
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/mailfarm/mailfarm/internal/message"
+	"github.com/mailfarm/mailfarm/internal/obs"
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
+)
+
+// mail is the immutable data of a message, with its part index once somebody asked.
+type mail struct {
+	email   *storev1.Email
+	overlay message.Overlay
+	index   *message.Index // see mails.indexOf
+}
+
+// size is the message's as readers see it.
+func (m *mail) size() int64 { return m.overlay.Size(m.email.GetSize()) }
+
+// mails loads emails and bodies, a batch at a time.
+type mails struct {
+	s      *session
+	ctx    context.Context
+	cancel context.CancelFunc
+	ids    []uint64
+	byID   map[uint64]*mail
+	stream *bodyStream // of this batch
+	// err is what went wrong while a response was written: the command fails, and the connection if its stream is broken.
+	err error
+}
+
+func (s *session) newMails() *mails {
+	m := &mails{s: s, byID: map[uint64]*mail{}}
+	m.ctx, m.cancel = context.WithCancel(s.ctx)
+	return m
+}
+
+func (m *mails) close() { m.cancel() }
+
+// load asks for emails; what is not there is left out of byID.
+func (m *mails) load(ids []uint64, withIndex bool) error {
+	clear(m.byID)
+	ctx, cancel := context.WithTimeout(m.ctx, m.s.svc.cfg.CallTimeout)
+	defer cancel()
+	stream, err := m.s.svc.deps.Mailboxes.Emails(ctx, &storev1.EmailsRequest{
+		Account: uint64(m.s.account), Emails: ids, WithoutPartIndex: !withIndex,
+	})
+	if err != nil {
+		return err
+	}
+	for {
+		page, err := stream.Recv()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, e := range page.GetEmails() {
+			m.byID[e.GetId()] = &mail{email: e, overlay: message.OverlayFrom(e.GetOverlay())}
+		}
+	}
+}
+
+// indexOf gives a message's part index. One of another version is made anew from the body, which is the only time that
+// reading mail parses it.
+func (m *mails) indexOf(mail *mail) (*message.Index, error) {
+	if mail.index != nil {
+		return mail.index, nil
+	}
+	ix, err := message.Decode(mail.email.GetPartIndex())
+	if err != nil {
+		m.s.log.Info("part index made anew", obs.Reason(err.Error()))
+		var indexer message.Indexer
+		err := m.readRaw(mail, message.Range{Length: mail.email.GetSize()}, func(p []byte) { indexer.Write(p) })
+		if err != nil {
+			return nil, fmt.Errorf("index email %d: %w", mail.email.GetId(), err)
+		}
+		if ix, err = indexer.Finish(); err != nil {
+			return nil, fmt.Errorf("index email %d: %w", mail.email.GetId(), err)
+		}
+	}
+	mail.index = ix
+	return ix, nil
+}
+
+// readRaw reads a range of a stored body, without its overlay, by a call of its own.
+func (m *mails) readRaw(mail *mail, r message.Range, take func([]byte)) error {
+	if r.Length == 0 {
+		return nil
+	}
+	b, err := m.open([]*storev1.BodyRange{{BlobId: mail.email.GetBlobId(), Offset: r.Offset, Length: r.Length}})
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	return b.take(r.Length, take)
+}
+
+// readSeen reads a range of a message as readers see it, by a call of its own.
+func (m *mails) readSeen(mail *mail, r message.Range) ([]byte, error) {
+	out := make([]byte, 0, r.Length)
+	for _, p := range mail.overlay.Pieces(nil, r, mail.email.GetSize()) {
+		if p.Prefix {
+			out = append(out, mail.overlay.Prefix[p.Offset:p.End()]...)
+			continue
+		}
+		if err := m.readRaw(mail, p.Range, func(b []byte) { out = append(out, b...) }); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// fail keeps the first error.
+func (m *mails) fail(err error) {
+	if m.err == nil {
+		m.err = err
+	}
+}
+
+// appendEnvelope writes ENVELOPE as the part index has it, unless the overlay shows or hides a field of it.
+func (m *mails) appendEnvelope(b []byte, mail *mail) []byte {
+	if len(mail.overlay.Cuts) == 0 && !touchesEnvelope(mail.overlay.Prefix) {
+		if e := message.EnvelopeOf(mail.email.GetPartIndex()); e != nil {
+			return append(b, e...)
+		}
+	}
+	e, err := m.envelope(mail)
+	if err != nil {
+		m.fail(err)
+		return append(b, "(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)"...)
+	}
+	return append(b, e...)
+}
+
+func (m *mails) envelope(mail *mail) ([]byte, error) {
+	ix, err := m.indexOf(mail)
+	if err != nil {
+		return nil, err
+	}
+	v := ix.WithOverlay(mail.overlay)
+	if e, ok := v.Envelope(); ok {
+		return e, nil
+	}
+	header, err := m.readSeen(mail, v.Header())
+	if err != nil {
+		return nil, err
+	}
+	return message.AppendEnvelope(nil, header), nil
+}
+
+// envelopeFields are the fields that ENVELOPE shows.
+var envelopeFields = map[string]bool{
+	"date": true, "subject": true, "from": true, "sender": true, "reply-to": true, "to": true, "cc": true, "bcc": true,
+	"in-reply-to": true, "message-id": true,
+}
+
+// touchesEnvelope tells whether a prefix has fields that ENVELOPE shows.
+func touchesEnvelope(prefix []byte) bool {
+	touches := false
+	message.EachField(prefix, func(name, _ []byte) bool {
+		if len(name) <= 11 {
+			var lower [11]byte
+			for i, c := range name {
+				if c >= 'A' && c <= 'Z' {
+					c += 'a' - 'A'
+				}
+				lower[i] = c
+			}
+			touches = envelopeFields[string(lower[:len(name)])]
+		}
+		return !touches
+	})
+	return touches
+}
+
+func (m *mails) appendBody(b []byte, mail *mail) []byte {
+	ix, err := m.indexOf(mail)
+	if err != nil {
+		m.fail(err)
+		return append(b, unknownBody...)
+	}
+	return ix.AppendBody(b)
+}
+
+func (m *mails) appendBodyStructure(b []byte, mail *mail) []byte {
+	if s := message.BodyStructureOf(mail.email.GetPartIndex()); s != nil {
+		return append(b, s...)
+	}
+	ix, err := m.indexOf(mail)
+	if err != nil {
+		m.fail(err)
+		return append(b, unknownBody...)
+	}
+	return append(b, ix.BodyStructure()...)
+}
+
+// unknownBody stands where no index could be had: the response is sound, and the command fails.
+var unknownBody = strings.Join([]string{`("APPLICATION"`, `"OCTET-STREAM"`, "NIL", "NIL", "NIL", `"BINARY"`, "0)"}, " ")

@@ -1,0 +1,48 @@
+package imap
+
+import (
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
+	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
+)
+
+// move files messages in another mailbox instead (RFC 9051 §6.4.8). COPYUID comes untagged, before the EXPUNGEs.
+func (s *session) move(l *wire.Lexer) (reply, error) { return s.moveThese(l, false) }
+
+// uidMove is move by UID.
+func (s *session) uidMove(l *wire.Lexer) (reply, error) { return s.moveThese(l, true) }
+
+func (s *session) moveThese(l *wire.Lexer, uid bool) (reply, error) {
+	uids, target, err := s.parseCopy(l, uid)
+	if err != nil {
+		return reply{}, err
+	}
+	if s.sel.readOnly {
+		return errReadOnly, nil
+	}
+	if len(uids) == 0 {
+		return reply{}, s.tell(false)
+	}
+	ctx, cancel := s.call()
+	defer cancel()
+	resp, err := s.svc.deps.Mailboxes.Move(ctx, &storev1.MoveRequest{
+		Account: uint64(s.account), Mailbox: uint64(s.sel.snap.ID), Uids: packUIDs(uids), Target: target,
+	})
+	if err != nil {
+		return reply{}, tryCreate(err)
+	}
+	code, err := copyUID(resp.GetUidValidity(), resp.GetSourceUids(), resp.GetTargetUids())
+	if err != nil {
+		return reply{}, err
+	}
+	if code != "" {
+		s.untagged("OK [" + code + "] moved")
+	}
+	s.dirty.Store(true)
+	if err := s.tell(false); err != nil {
+		return reply{}, err
+	}
+	if s.enabled.condstore && code != "" {
+		return okCode(highest(s.sel.snap.HighestModSeq), ""), nil
+	}
+	return reply{}, nil
+}

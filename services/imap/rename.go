@@ -1,0 +1,38 @@
+package imap
+
+import (
+	"strings"
+
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
+	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
+)
+
+// rename gives a mailbox and its inferiors another name (RFC 9051 §6.3.6).
+func (s *session) rename(l *wire.Lexer) (reply, error) {
+	l.Space()
+	from := s.mailboxName(l)
+	l.Space()
+	to := s.newName(l)
+	if l.End(); l.Err() != nil {
+		return reply{}, l.Err()
+	}
+	if r := checkName(to); r.status != "" {
+		return r, nil
+	}
+	if strings.HasPrefix(to, from+separator) && from != "INBOX" {
+		return no("CANNOT", "a mailbox cannot move below itself"), nil
+	}
+	ctx, cancel := s.call()
+	defer cancel()
+	_, err := s.svc.deps.Mailboxes.Rename(ctx, &storev1.RenameRequest{Account: uint64(s.account), From: from, To: to})
+	if err != nil {
+		return reply{}, err
+	}
+	if s.sel != nil && from != "INBOX" && (s.sel.name == from || strings.HasPrefix(s.sel.name, from+separator)) {
+		s.sel.name = to + s.sel.name[len(from):]
+	}
+	if s.sel != nil && from == "INBOX" && s.sel.name == from {
+		s.dirty.Store(true)
+	}
+	return reply{}, nil
+}

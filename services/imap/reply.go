@@ -1,0 +1,106 @@
+package imap
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/mailfarm/mailfarm/internal/obs"
+	"github.com/mailfarm/mailfarm/services/imap/internal/view"
+	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
+)
+
+// Statuses of tagged responses (RFC 9051 §7.1).
+const (
+	statusOK  = "OK"
+	statusNo  = "NO"
+	statusBad = "BAD"
+)
+
+// reply is a tagged response. The zero reply is OK, and that the command has completed.
+type reply struct {
+	status string
+	// code is a response code without brackets (RFC 9051 §7.1, RFC 5530).
+	code string
+	text string
+	// silent: the handler has answered already.
+	silent bool
+}
+
+func bad(text string) reply                { return reply{status: statusBad, text: text} }
+func no(code, text string) reply           { return reply{status: statusNo, code: code, text: text} }
+func okCode(code, text string) reply       { return reply{status: statusOK, code: code, text: text} }
+func (r reply) Error() string              { return r.status + " [" + r.code + "] " + r.text }
+func (r reply) withCode(code string) reply { r.code = code; return r }
+
+// errMessagesGone is a FETCH of messages that were expunged meanwhile (RFC 2180 §4.1.3, RFC 5530).
+var errMessagesGone = no("EXPUNGEISSUED", "some of the messages no longer exist")
+
+// replyFor is what a client sees of an error: no cause of ours.
+func (s *session) replyFor(err error) reply {
+	var r reply
+	var syntax *wire.SyntaxError
+	switch {
+	case errors.As(err, &r):
+		return r
+	case errors.As(err, &syntax):
+		return bad(syntax.Text)
+	case errors.Is(err, view.ErrGone), errors.Is(err, view.ErrInconsistent):
+		s.bye("selected mailbox was deleted or rebuilt")
+		return no("NONEXISTENT", "mailbox no longer exists")
+	}
+	code := status.Code(err)
+	if errors.Is(err, context.DeadlineExceeded) {
+		code = codes.DeadlineExceeded
+	}
+	switch code {
+	case codes.NotFound:
+		return no("NONEXISTENT", "no such mailbox")
+	case codes.AlreadyExists:
+		return no("ALREADYEXISTS", "mailbox exists already")
+	case codes.ResourceExhausted:
+		return no("OVERQUOTA", "no room for this")
+	case codes.PermissionDenied:
+		return no("NOPERM", "not permitted")
+	case codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange:
+		return no("CANNOT", "this cannot be done")
+	case codes.Canceled:
+		return no("UNAVAILABLE", "cancelled")
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Aborted:
+		s.log.Warn("command failed", obs.Reason(s.verbName()), obs.Error(err))
+		return no("UNAVAILABLE", "temporarily unavailable, try again")
+	}
+	s.log.Error("command failed", obs.Reason(s.verbName()), obs.Error(err))
+	return no("SERVERBUG", "internal error")
+}
+
+func (s *session) verbName() string {
+	if s.verb == nil {
+		return ""
+	}
+	return s.verb.name
+}
+
+// answer writes the tagged response.
+func (s *session) answer(r reply) {
+	if r.silent {
+		return
+	}
+	if r.status == "" {
+		r.status = statusOK
+	}
+	b := append(s.out.Take(), s.tag...)
+	b = append(append(b, ' '), r.status...)
+	b = append(b, ' ')
+	if r.code != "" {
+		b = append(append(append(b, '['), r.code...), "] "...)
+	}
+	if r.text == "" {
+		b = append(append(b, s.verbName()...), " completed"...)
+	} else {
+		b = append(b, r.text...)
+	}
+	s.out.Give(append(b, "\r\n"...))
+}

@@ -1,0 +1,93 @@
+package imap
+
+import (
+	"strconv"
+
+	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/services/imap/internal/view"
+	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
+)
+
+// selectCommand opens a mailbox to be changed (RFC 9051 §6.3.2).
+func (s *session) selectCommand(l *wire.Lexer) (reply, error) { return s.open(l, false) }
+
+// examine opens it to be read only (RFC 9051 §6.3.3).
+func (s *session) examine(l *wire.Lexer) (reply, error) { return s.open(l, true) }
+
+func (s *session) open(l *wire.Lexer, readOnly bool) (reply, error) {
+	l.Space()
+	name := s.mailboxName(l)
+	condstore := false
+	if l.Accept(' ') {
+		l.List(func() {
+			if string(l.Word()) != "CONDSTORE" {
+				l.Fail("unknown parameter")
+			}
+			condstore = true
+		})
+	}
+	if l.End(); l.Err() != nil {
+		return reply{}, l.Err()
+	}
+	if condstore {
+		s.enableCondstore()
+	}
+	// A failed SELECT leaves nothing selected too.
+	if s.sel != nil {
+		s.leave()
+		s.untagged("OK [CLOSED] previous mailbox closed")
+	}
+	n, err := s.mailbox(name)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := s.enter(n, readOnly); err != nil {
+		return reply{}, err
+	}
+	s.tellSelected(n)
+	if readOnly {
+		return okCode("READ-ONLY", ""), nil
+	}
+	return okCode("READ-WRITE", ""), nil
+}
+
+// enter selects a mailbox.
+func (s *session) enter(n *node, readOnly bool) error {
+	id := mailbox.ID(n.GetId())
+	takes := !readOnly && !s.enabled.rev2
+	ctx, cancel := s.call()
+	defer cancel()
+	box, snap, err := s.svc.cache.Open(ctx, s.account, id, takes)
+	if err == view.ErrGone {
+		return no("NONEXISTENT", "no such mailbox")
+	}
+	if err != nil {
+		return err
+	}
+	s.sel = &selected{box: box, snap: snap, name: n.GetName(), readOnly: readOnly, takes: takes, recent: snap.RecentUID,
+		keywords: snap.Keywords}
+	if s.sel.recent == 0 {
+		s.sel.recent = snap.UIDNext
+	}
+	s.svc.hub.add(s, s.account, id)
+	return nil
+}
+
+// tellSelected writes what SELECT tells (RFC 9051 §6.3.2, RFC 3501 §6.3.1, RFC 7162 §3.1.2, RFC 8474 §4.2).
+func (s *session) tellSelected(n *node) {
+	snap := s.sel.snap
+	s.tellFlags()
+	s.tellSize()
+	if !s.enabled.rev2 {
+		if seq := snap.FirstWithout(mailbox.Seen); seq > 0 {
+			s.untagged("OK [UNSEEN " + strconv.FormatUint(uint64(seq), 10) + "] first unseen")
+		}
+	}
+	s.untagged("OK [UIDVALIDITY " + strconv.FormatUint(uint64(snap.UIDValidity), 10) + "] UIDs valid")
+	s.untagged("OK [UIDNEXT " + strconv.FormatUint(uint64(snap.UIDNext), 10) + "] next UID")
+	s.untagged("OK [HIGHESTMODSEQ " + strconv.FormatUint(uint64(snap.HighestModSeq), 10) + "] highest")
+	s.untagged("OK [MAILBOXID (" + mailbox.ObjectID('F', uint64(snap.ID)) + ")] id")
+	if s.enabled.rev2 {
+		s.writeList(n, &listRequest{})
+	}
+}

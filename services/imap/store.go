@@ -1,0 +1,246 @@
+package imap
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/mailfarm/mailfarm/internal/mailbox"
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
+	"github.com/mailfarm/mailfarm/services/imap/internal/view"
+	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
+)
+
+// Limits of flags in one command.
+const (
+	flagsMax   = 100
+	keywordMax = 100 // octets
+)
+
+// storeRequest is a STORE (RFC 9051 §6.4.6, RFC 7162 §3.1.3).
+type storeRequest struct {
+	seqs   wire.Set
+	uid    bool
+	mode   storev1.FlagMode
+	silent bool
+	flags  []string
+
+	conditional    bool
+	unchangedSince uint64
+}
+
+// store changes flags.
+func (s *session) store(l *wire.Lexer) (reply, error) { return s.storeThese(l, false) }
+
+// uidStore is store by UID.
+func (s *session) uidStore(l *wire.Lexer) (reply, error) { return s.storeThese(l, true) }
+
+func (s *session) storeThese(l *wire.Lexer, uid bool) (reply, error) {
+	req, err := s.parseStore(l, uid)
+	if err != nil {
+		return reply{}, err
+	}
+	if s.sel.readOnly {
+		return errReadOnly, nil
+	}
+	if req.conditional {
+		s.enableCondstore()
+	}
+	uids := s.sel.snap.UIDs(req.seqs)
+	if len(uids) == 0 {
+		return reply{}, nil
+	}
+	ctx, cancel := s.call()
+	defer cancel()
+	resp, err := s.svc.deps.Mailboxes.Flag(ctx, &storev1.FlagRequest{
+		Account: uint64(s.account), Mailbox: uint64(s.sel.snap.ID), Uids: packUIDs(uids), Mode: req.mode, Flags: req.flags,
+		UnchangedSince: req.unchangedSince, HasUnchangedSince: req.conditional,
+	})
+	if err != nil {
+		return reply{}, err
+	}
+	modified, err := unpackUIDs(resp.GetModified())
+	if err != nil {
+		return reply{}, err
+	}
+	if err := s.tellStored(req, uids, modified, mailbox.ModSeq(resp.GetModSeq())); err != nil {
+		return reply{}, err
+	}
+	if len(modified) == 0 {
+		return reply{}, nil
+	}
+	failed := modified
+	if !uid {
+		failed = s.sel.snap.Seqs(modified)
+	}
+	return okCode("MODIFIED "+string(wire.AppendSet(nil, failed)), "some had changed"), nil
+}
+
+func (s *session) parseStore(l *wire.Lexer, uid bool) (*storeRequest, error) {
+	req := &storeRequest{uid: uid}
+	l.Space()
+	set, saved := l.Set()
+	l.Space()
+	if l.Peek() == '(' {
+		l.List(func() {
+			if string(l.Word()) != "UNCHANGEDSINCE" {
+				l.Fail("unknown modifier")
+				return
+			}
+			l.Space()
+			req.unchangedSince = l.Number64()
+			req.conditional = true
+		})
+		l.Space()
+	}
+	switch item := string(l.Word()); item {
+	case "FLAGS", "FLAGS.SILENT":
+		req.mode = storev1.FlagMode_FLAG_MODE_REPLACE
+		req.silent = len(item) > 5
+	case "+FLAGS", "+FLAGS.SILENT":
+		req.mode = storev1.FlagMode_FLAG_MODE_ADD
+		req.silent = len(item) > 6
+	case "-FLAGS", "-FLAGS.SILENT":
+		req.mode = storev1.FlagMode_FLAG_MODE_REMOVE
+		req.silent = len(item) > 6
+	default:
+		l.Fail("unknown item to store")
+	}
+	l.Space()
+	if l.Peek() == '(' {
+		req.flags = flagList(l)
+	} else {
+		for l.Err() == nil {
+			req.flags = addFlag(l, req.flags)
+			if !l.Accept(' ') {
+				break
+			}
+		}
+	}
+	if l.End(); l.Err() != nil {
+		return nil, l.Err()
+	}
+	var err error
+	req.seqs, err = s.seqs(set, saved, uid)
+	return req, err
+}
+
+// flagList reads flags in parentheses.
+func flagList(l *wire.Lexer) []string {
+	var flags []string
+	l.List(func() { flags = addFlag(l, flags) })
+	return flags
+}
+
+// addFlag reads one flag: a system flag that can be changed, or a keyword.
+func addFlag(l *wire.Lexer, flags []string) []string {
+	name := string(l.Flag())
+	if l.Err() != nil {
+		return flags
+	}
+	if strings.HasPrefix(name, `\`) {
+		if strings.EqualFold(name, `\Recent`) {
+			// QUIRK: clients that copy what FETCH gave them; nobody but the server changes \Recent.
+			return flags
+		}
+		if _, ok := mailbox.SystemFlag(name); !ok {
+			l.Fail("unknown system flag")
+		}
+	}
+	if len(name) > keywordMax {
+		l.Fail("keyword too long")
+	}
+	if len(flags) >= flagsMax {
+		l.Fail("too many flags")
+	}
+	for _, f := range flags {
+		if strings.EqualFold(f, name) {
+			return flags
+		}
+	}
+	return append(flags, name)
+}
+
+// tellStored tells what a STORE did: of the messages it was about their new flags, or with .SILENT only what others changed,
+// and then MODSEQ where the client keeps it (RFC 7162 §3.1.3); of other messages what changed meanwhile.
+func (s *session) tellStored(req *storeRequest, uids, modified wire.Set, modSeq mailbox.ModSeq) error {
+	s.dirty.Store(true)
+	err := s.tellChanges(!req.uid, func(ch view.Change) bool {
+		if !uids.Contains(uint32(ch.UID)) || modified.Contains(uint32(ch.UID)) {
+			return true
+		}
+		return req.silent && ch.New != req.result(ch.Old, s.sel.box.Current().Keywords)
+	})
+	if err != nil {
+		return err
+	}
+	if req.silent && !s.enabled.condstore {
+		return nil
+	}
+	seqs := s.sel.snap.Seqs(uids)
+	if req.silent {
+		s.fetchModSeqs(seqs, modSeq)
+		return nil
+	}
+	if len(modified) > 0 {
+		seqs = without(seqs, s.sel.snap.Seqs(modified))
+	}
+	s.fetchFlags(seqs, req.uid || s.enabled.condstore, s.enabled.condstore)
+	return nil
+}
+
+// result is what a STORE makes of flags.
+func (req *storeRequest) result(old mailbox.Flags, keywords []string) mailbox.Flags {
+	var bits mailbox.Flags
+	for _, name := range req.flags {
+		bit, _ := mailbox.FindFlag(name, keywords)
+		bits |= bit
+	}
+	switch req.mode {
+	case storev1.FlagMode_FLAG_MODE_ADD:
+		return old | bits
+	case storev1.FlagMode_FLAG_MODE_REMOVE:
+		return old &^ bits
+	}
+	return bits
+}
+
+// fetchModSeqs tells the MODSEQ of those entries that were changed by it.
+func (s *session) fetchModSeqs(seqs wire.Set, changed mailbox.ModSeq) {
+	s.sel.snap.Walk(seqs, view.WantUID|view.WantModSeq, func(seq uint32, cols *view.Columns, lo, hi int) error {
+		for i := lo; i < hi; i, seq = i+1, seq+1 {
+			if cols.ModSeqs[i] != changed {
+				continue
+			}
+			b := append(s.out.Take(), "* "...)
+			b = strconv.AppendUint(b, uint64(seq), 10)
+			b = append(b, " FETCH (UID "...)
+			b = strconv.AppendUint(b, uint64(cols.UIDs[i]), 10)
+			b = append(b, " MODSEQ ("...)
+			b = strconv.AppendUint(b, uint64(cols.ModSeqs[i]), 10)
+			s.out.Give(append(b, "))\r\n"...))
+		}
+		return s.out.Err()
+	})
+}
+
+// without is a resolved set less another.
+func without(set, less wire.Set) wire.Set {
+	var out wire.Set
+	k := 0
+	for _, r := range set {
+		first := r.First
+		for k < len(less) && less[k].Last < first {
+			k++
+		}
+		for i := k; i < len(less) && less[i].First <= r.Last; i++ {
+			if less[i].First > first {
+				out = out.AddRange(first, less[i].First-1)
+			}
+			first = less[i].Last + 1
+		}
+		if first <= r.Last && first != 0 {
+			out = out.AddRange(first, r.Last)
+		}
+	}
+	return out
+}

@@ -1,0 +1,134 @@
+package imap
+
+import (
+	"strconv"
+
+	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/services/imap/internal/view"
+	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
+)
+
+// tell brings the session to its mailbox's last known state, which is asked for where a notice came, and writes what
+// changed. With numbered, sequence numbers stay as they are.
+func (s *session) tell(numbered bool) error {
+	return s.tellChanges(numbered, nil)
+}
+
+// tellChanges is tell with a say in which changed flags are told.
+func (s *session) tellChanges(numbered bool, announce func(view.Change) bool) error {
+	if s.dirty.Swap(false) {
+		if err := s.refresh(); err != nil {
+			s.dirty.Store(true)
+			return err
+		}
+	}
+	return s.advance(s.sel.box.Current(), numbered, announce)
+}
+
+// refresh asks the store for what changed; what was committed before is known afterwards.
+func (s *session) refresh() error {
+	ctx, cancel := s.call()
+	defer cancel()
+	_, err := s.sel.box.Refresh(ctx)
+	return err
+}
+
+// advance moves the session's view and writes the difference: EXPUNGE from the highest number down, so that each holds when
+// it is read, then the new size, then flags by new numbers.
+func (s *session) advance(to *view.Snapshot, numbered bool, announce func(view.Change) bool) error {
+	sel := s.sel
+	if sel.snap == to {
+		return nil
+	}
+	next, delta, err := sel.snap.Advance(to, numbered, announce)
+	if err != nil {
+		return err
+	}
+	sel.snap = next
+	if len(next.Keywords) != len(sel.keywords) {
+		sel.setKeywords(next.Keywords)
+		s.tellFlags()
+	}
+	for i := len(delta.Expunged) - 1; i >= 0; i-- {
+		r := delta.Expunged[i]
+		for n := r.Last; n >= r.First; n-- {
+			b := append(s.out.Take(), "* "...)
+			b = strconv.AppendUint(b, uint64(n), 10)
+			s.out.Give(append(b, " EXPUNGE\r\n"...))
+		}
+	}
+	if delta.Grown {
+		s.tellSize()
+	}
+	if len(delta.Changed) > 0 {
+		s.fetchFlags(delta.Changed, true, s.enabled.condstore)
+	}
+	return nil
+}
+
+// tellSize writes EXISTS, and RECENT for IMAP4rev1.
+func (s *session) tellSize() {
+	n := s.sel.snap.Len()
+	b := append(s.out.Take(), "* "...)
+	b = strconv.AppendUint(b, uint64(n), 10)
+	b = append(b, " EXISTS\r\n"...)
+	if !s.enabled.rev2 {
+		b = append(b, "* "...)
+		b = strconv.AppendUint(b, uint64(n-s.sel.snap.Rank(s.sel.recent)), 10)
+		b = append(b, " RECENT\r\n"...)
+	}
+	s.out.Give(b)
+}
+
+// tellFlags writes FLAGS and PERMANENTFLAGS.
+func (s *session) tellFlags() {
+	b := append(s.out.Take(), `* FLAGS (\Answered \Flagged \Deleted \Seen \Draft`...)
+	for _, k := range s.sel.keywords {
+		b = append(append(b, ' '), k...)
+	}
+	b = append(b, ")\r\n* OK [PERMANENTFLAGS ("...)
+	if !s.sel.readOnly {
+		b = append(b, `\Answered \Flagged \Deleted \Seen \Draft`...)
+		for _, k := range s.sel.keywords {
+			b = append(append(b, ' '), k...)
+		}
+		if len(s.sel.keywords) < mailbox.MaxKeywords {
+			b = append(b, ` \*`...)
+		}
+	}
+	s.out.Give(append(b, ")] flags that stay\r\n"...))
+}
+
+// fetchFlags writes FETCH responses with flags that changed.
+func (s *session) fetchFlags(seqs wire.Set, uid, modSeq bool) {
+	want := view.WantFlags | view.WantUID
+	if modSeq {
+		want |= view.WantModSeq
+	}
+	sel := s.sel
+	sel.snap.Walk(seqs, want, func(seq uint32, cols *view.Columns, lo, hi int) error {
+		for i := lo; i < hi; i++ {
+			b := append(s.out.Take(), "* "...)
+			b = strconv.AppendUint(b, uint64(seq), 10)
+			b = append(b, " FETCH ("...)
+			if uid {
+				b = append(b, "UID "...)
+				b = strconv.AppendUint(b, uint64(cols.UIDs[i]), 10)
+				b = append(b, ' ')
+			}
+			b = append(b, "FLAGS "...)
+			b = sel.appendFlags(b, cols.Flags[i], s.isRecent(cols.UIDs[i]))
+			if modSeq {
+				b = append(b, " MODSEQ ("...)
+				b = strconv.AppendUint(b, uint64(cols.ModSeqs[i]), 10)
+				b = append(b, ')')
+			}
+			s.out.Give(append(b, ")\r\n"...))
+			seq++
+		}
+		return s.out.Err()
+	})
+}
+
+// isRecent tells whether an entry carries \Recent in this session (RFC 3501 §2.3.2); IMAP4rev2 has no such flag.
+func (s *session) isRecent(uid mailbox.UID) bool { return uid >= s.sel.recent && !s.enabled.rev2 }
