@@ -1,0 +1,73 @@
+package fault
+
+import (
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mailfarm/mailfarm/tests/harness"
+)
+
+// rounds is how often the letters of all kinds are handed in before a point must have been passed.
+const rounds = 6
+
+// TestCrashPoints lets the process die between every two steps of the path, starts it again, and looks whether each message
+// that got a 250 is where it belongs exactly once, each child exists once, and what got a 5xx is nowhere.
+func TestCrashPoints(t *testing.T) {
+	points, err := Points("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(points) < 25 {
+		t.Fatalf("only %d crash points found: %v", len(points), points)
+	}
+	harness.Binary(t)
+	for _, point := range points {
+		t.Run(point, func(t *testing.T) { crashAt(t, point) })
+	}
+}
+
+func crashAt(t *testing.T, point string) {
+	w := newWorld(t)
+	w.Start()
+	w.prepare()
+	if err := w.Stop(); err != nil {
+		t.Fatalf("stop: %v", err)
+	}
+	died := false
+	w.Launch("MAILFARM_CRASH_AT=" + point)
+	for range rounds {
+		w.handAll()
+		if died = w.Ended(300 * time.Millisecond); died {
+			break
+		}
+	}
+	if !died && !w.Ended(5*time.Second) {
+		t.Fatalf("the point %s was never passed: is it on the path?", point)
+	}
+	w.Start()
+	w.handAll() // life goes on
+	w.check(t)
+}
+
+// handAll hands in one letter of each kind, all at once.
+func (w *world) handAll() {
+	var wg sync.WaitGroup
+	for _, k := range kinds {
+		wg.Go(func() { w.hand(k) })
+	}
+	wg.Wait()
+}
+
+// TestKillAtRandom kills the process at random moments of a steady load.
+func TestKillAtRandom(t *testing.T) {
+	const kills = 30
+	killRounds(t, kills, 3000/kills, nil)
+}
+
+// TestKillAndWipeBus also deletes everything the bus kept, between kill and start.
+func TestKillAndWipeBus(t *testing.T) {
+	killRounds(t, 3, 100, func(w *world) error { return os.RemoveAll(filepath.Join(w.Data, "bus")) })
+}

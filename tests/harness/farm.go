@@ -1,0 +1,359 @@
+// Package harness starts the real executable and what it needs around it, for tests that see only what a person or
+// another server would see.
+package harness
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Limit is how long anything may take that a test waits for.
+const Limit = 30 * time.Second
+
+// DevPassword is what alice and bob of `mailfarm dev` have.
+const DevPassword = "mailfarm-dev"
+
+// The ports of `mailfarm dev`, before its offset.
+const (
+	portSMTP = 2525
+	portMSA  = 2587
+	portMSAS = 2465
+	portLMTP = 2424
+	portIMAP = 2143
+	portIMAS = 2993
+	portPOP  = 2110
+	portPOPS = 2995
+	portHTTP = 2080
+	portAdm  = 2090
+)
+
+var devPorts = []int{portSMTP, portMSA, portMSAS, portLMTP, portIMAP, portIMAS, portPOP, portPOPS, portHTTP, portAdm}
+
+// Binary builds the executable, with crash points, once per test process, and returns its path.
+func Binary(t testing.TB) string {
+	t.Helper()
+	path, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var build = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("MAILFARM_TEST_BIN"); path != "" {
+		return filepath.Abs(path)
+	}
+	dir, err := os.MkdirTemp("", "mailfarm-test-bin")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "mailfarm")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-tags", "crashpoints", "-o", path, "github.com/mailfarm/mailfarm/cmd/mailfarm")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build mailfarm: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// Farm is one mailfarm with its data folder; it may be started and killed many times.
+type Farm struct {
+	t      testing.TB
+	Data   string
+	args   []string // of the command that starts it
+	offset int
+
+	cmd  *exec.Cmd
+	exit chan error
+	log  *lockedBuffer
+}
+
+// Dev prepares `mailfarm dev` in a new data folder, on ports of its own. Start starts it.
+func Dev(t testing.TB, flags ...string) *Farm {
+	t.Helper()
+	f := &Farm{t: t, Data: filepath.Join(t.TempDir(), "data"), offset: freeOffset(t), log: &lockedBuffer{}}
+	f.args = append([]string{"dev", "--data", f.Data, "--port-offset", strconv.Itoa(f.offset)}, flags...)
+	t.Cleanup(func() {
+		if f.cmd != nil {
+			f.Kill()
+		}
+		if t.Failed() {
+			t.Logf("log of mailfarm:\n%s", f.log.tail(200))
+		}
+	})
+	return f
+}
+
+// StartDev is Dev, started and ready.
+func StartDev(t testing.TB, flags ...string) *Farm {
+	t.Helper()
+	f := Dev(t, flags...)
+	f.Start()
+	return f
+}
+
+// Start starts the farm and returns once it is ready. env are variables "NAME=value" beside the test's own.
+func (f *Farm) Start(env ...string) {
+	f.t.Helper()
+	f.Launch(env...)
+	if err := f.waitReady(); err != nil {
+		f.t.Fatalf("%v\n%s", err, f.log.tail(100))
+	}
+}
+
+// Launch starts the process without waiting for it to be ready.
+func (f *Farm) Launch(env ...string) {
+	f.t.Helper()
+	cmd := exec.Command(Binary(f.t), f.args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = f.log, f.log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		f.t.Fatal(err)
+	}
+	exit := make(chan error, 1)
+	f.cmd, f.exit = cmd, exit
+	go func() { exit <- cmd.Wait() }()
+}
+
+func (f *Farm) waitReady() error {
+	deadline := time.Now().Add(Limit)
+	for {
+		if resp, err := http.Get("http://" + f.HTTP() + "/readyz"); err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case err := <-f.exit:
+			f.exit <- err
+			return fmt.Errorf("mailfarm ended before it was ready: %v", err)
+		case <-time.After(5 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			return errors.New("mailfarm did not become ready")
+		}
+	}
+}
+
+// Kill ends the process as kill -9 does and waits for its end.
+func (f *Farm) Kill() {
+	f.cmd.Process.Kill()
+	<-f.exit
+	f.cmd = nil
+}
+
+// Stop ends the process by SIGTERM and returns its error, if it had one.
+func (f *Farm) Stop() error {
+	f.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case err := <-f.exit:
+		f.cmd = nil
+		return err
+	case <-time.After(Limit):
+		f.Kill()
+		return errors.New("mailfarm did not end on SIGTERM")
+	}
+}
+
+// Ended waits for the process to end by itself and tells whether it did within d.
+func (f *Farm) Ended(d time.Duration) bool {
+	select {
+	case <-f.exit:
+		f.cmd = nil
+		return true
+	case <-time.After(d):
+		return false
+	}
+}
+
+// Running tells whether the process lives.
+func (f *Farm) Running() bool {
+	if f.cmd == nil {
+		return false
+	}
+	select {
+	case err := <-f.exit:
+		f.exit <- err
+		return false
+	default:
+		return true
+	}
+}
+
+// PID is the process's.
+func (f *Farm) PID() int { return f.cmd.Process.Pid }
+
+// Log is what the process wrote so far, over all its starts.
+func (f *Farm) Log() string { return f.log.String() }
+
+func (f *Farm) addr(port int) string {
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port+f.offset))
+}
+
+// The addresses it listens on.
+func (f *Farm) SMTP() string         { return f.addr(portSMTP) }
+func (f *Farm) Submission() string   { return f.addr(portMSA) }
+func (f *Farm) SubmissionS() string  { return f.addr(portMSAS) }
+func (f *Farm) LMTP() string         { return f.addr(portLMTP) }
+func (f *Farm) IMAP() string         { return f.addr(portIMAP) }
+func (f *Farm) IMAPS() string        { return f.addr(portIMAS) }
+func (f *Farm) POP3() string         { return f.addr(portPOP) }
+func (f *Farm) POP3S() string        { return f.addr(portPOPS) }
+func (f *Farm) HTTP() string         { return f.addr(portHTTP) }
+func (f *Farm) AdminAddress() string { return f.addr(portAdm) }
+
+// CA is the file with the certificate of the farm's private authority.
+func (f *Farm) CA() string { return filepath.Join(f.Data, "tls", "ca.pem") }
+
+// Port is an address's, as text.
+func Port(addr string) string {
+	_, port, _ := net.SplitHostPort(addr)
+	return port
+}
+
+// CLI runs one of the operator's verbs on the farm and returns its standard output. It must succeed.
+func (f *Farm) CLI(args ...string) string {
+	f.t.Helper()
+	out, code := f.CLIStatus(args...)
+	if code != 0 {
+		f.t.Fatalf("mailfarm %s: exit status %d\n%s", strings.Join(args, " "), code, out)
+	}
+	return out
+}
+
+// CLIStatus runs a verb and returns its output, standard error included, and its exit status.
+func (f *Farm) CLIStatus(args ...string) (string, int) {
+	f.t.Helper()
+	return f.CLIInput("", args...)
+}
+
+// CLIInput is CLIStatus with something on standard input.
+func (f *Farm) CLIInput(stdin string, args ...string) (string, int) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*Limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, Binary(f.t), append(args, "--data", f.Data)...)
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		f.t.Fatalf("mailfarm %s: %v", strings.Join(args, " "), err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// Audit is what `mailfarm audit --json` tells.
+type Audit struct {
+	Accepted, Delivered, Relayed, Bounced, Expanded, Discarded, Quarantined uint64
+	Pending, Queued, Held, Dead, Unaccounted, Added, Generated, Frames      uint64
+	Findings                                                                []map[string]any
+}
+
+// Audit asks for it.
+func (f *Farm) Audit() Audit {
+	f.t.Helper()
+	out, code := f.CLIStatus("audit", "--json")
+	var a Audit
+	if err := json.Unmarshal([]byte(out), &a); err != nil {
+		f.t.Fatalf("audit (exit status %d): %v\n%s", code, err, out)
+	}
+	if (code == 1) != (a.Unaccounted > 0) {
+		f.t.Errorf("audit: exit status %d with %d unaccounted", code, a.Unaccounted)
+	}
+	return a
+}
+
+// Settle waits until nothing is pending or queued, and returns the audit then.
+func (f *Farm) Settle() Audit {
+	f.t.Helper()
+	var a Audit
+	Eventually(f.t, "nothing pending or queued", func() bool {
+		a = f.Audit()
+		return a.Pending == 0 && a.Queued == 0 && a.Unaccounted == 0
+	})
+	return a
+}
+
+// Eventually asks again and again until ok; what it asks for has no notice of its own.
+func Eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(2 * Limit)
+	for wait := time.Millisecond; !ok(); wait = min(2*wait, 200*time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for: %s", what)
+		}
+		<-time.After(wait)
+	}
+}
+
+// freeOffset finds an offset at which all ports of dev are free.
+func freeOffset(t testing.TB) int {
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		l.Close()
+		offset := port - devPorts[0]
+		if offset+devPorts[len(devPorts)-1] < 65000 && offset > 0 && allFree(offset) {
+			return offset
+		}
+	}
+	t.Fatal("no free ports for mailfarm")
+	return 0
+}
+
+func allFree(offset int) bool {
+	for _, p := range devPorts {
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p+offset)))
+		if err != nil {
+			return false
+		}
+		l.Close()
+	}
+	return true
+}
+
+// lockedBuffer keeps what a process writes.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// tail is the last lines.
+func (b *lockedBuffer) tail(n int) string {
+	lines := strings.Split(strings.TrimRight(b.String(), "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+var _ io.Writer = (*lockedBuffer)(nil)
