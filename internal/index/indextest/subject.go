@@ -43,4 +43,39 @@ type Recipient struct {
 
 // Run runs all tests; open makes a new Subject.
 func Run(t *testing.T, open func(testing.TB) Subject) {
+	for _, tt := range []struct {
+		name string
+		test func(*testing.T, Subject)
+	}{
+		{"NewAccountHasItsFolders", newAccount},
+		{"NoAccount", noAccount},
+		{"CreateListDelete", createListDelete},
+		{"Subscribe", subscribe},
+		{"Rename", rename},
+		{"RenameInbox", renameInbox},
+		{"RenameIsRefused", renameRefused},
+		{"Append", appendMessages},
+		{"Quota", quota},
+		{"Keywords", keywords},
+		{"FlagConditional", flagConditional},
+		{"FlagMany", flagMany},
+		{"CopyAndMove", copyAndMove},
+		{"MoveWithin", moveWithin},
+		{"Condemned", condemned},
+		{"Snapshot", snapshot},
+		{"Recent", recent},
+		{"Emails", emails},
+		{"Counters", counters},
+		{"Deliver", deliver},
+		{"DeliverPlacements", deliverPlacements},
+		{"DeliverIsStale", deliverStale},
+		{"DeliverOverQuota", deliverOverQuota},
+		{"DeliverRepeatedInBatch", deliverRepeated},
+		{"DeliverFailsBetweenSteps", deliverFails},
+		{"DeliverAtOnce", deliverAtOnce},
+		{"Leases", leases},
+		{"RandomHistories", randomHistories},
+	} {
+		t.Run(tt.name, func(t *testing.T) { tt.test(t, open(t)) })
+	}
 }

@@ -49,7 +49,7 @@ func (d *DB) route(recipients ...indextest.Recipient) error {
 }
 
 func subject(t testing.TB) indextest.Subject {
-	s := indextest.Subject{QuotaMessages: 1 << 20}
+	s := indextest.Subject{QuotaMessages: 20_000}
 	var fail atomic.Pointer[func(string) error]
 	var now atomic.Int64
 	d := open(t, Options{
