@@ -3,6 +3,7 @@ package blobtest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -58,6 +59,15 @@ func Run(t *testing.T, at func(t *testing.T) Place) {
 	}
 }
 
+// T is what the helpers need of a testing.TB or a rapid.T.
+type T interface {
+	Helper()
+	Error(args ...any)
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Context() context.Context
+}
+
 // Octets are n octets that depend on seed alone, and do not compress.
 func Octets(seed uint64, n int) []byte {
 	b := make([]byte, n)
@@ -82,7 +92,7 @@ func NewMessage(seed uint64, n int) Message {
 }
 
 // Commit commits a message.
-func Commit(t testing.TB, s blob.Store, m Message) blob.ID {
+func Commit(t T, s blob.Store, m Message) blob.ID {
 	t.Helper()
 	d, err := s.Create(blob.ID{})
 	if err != nil {
@@ -100,7 +110,7 @@ func Commit(t testing.TB, s blob.Store, m Message) blob.ID {
 }
 
 // CommitShared commits a message with the body of another.
-func CommitShared(t testing.TB, s blob.Store, body blob.ID, meta blob.Meta) blob.ID {
+func CommitShared(t T, s blob.Store, body blob.ID, meta blob.Meta) blob.ID {
 	t.Helper()
 	d, err := s.Create(body)
 	if err != nil {
@@ -115,7 +125,7 @@ func CommitShared(t testing.TB, s blob.Store, body blob.ID, meta blob.Meta) blob
 }
 
 // Check opens a blob and compares all of it with what was committed.
-func Check(t testing.TB, s blob.Store, id blob.ID, want Message) {
+func Check(t T, s blob.Store, id blob.ID, want Message) {
 	t.Helper()
 	if err := Compare(t, s, id, want); err != nil {
 		t.Error(err)
@@ -123,7 +133,7 @@ func Check(t testing.TB, s blob.Store, id blob.ID, want Message) {
 }
 
 // Compare tells how a blob differs from what was committed.
-func Compare(t testing.TB, s blob.Store, id blob.ID, want Message) error {
+func Compare(t T, s blob.Store, id blob.ID, want Message) error {
 	f, err := s.Open(t.Context(), id)
 	if err != nil {
 		return fmt.Errorf("Open(%v) of %d octets: %w", id, len(want.Body), err)
@@ -165,7 +175,7 @@ func differsAt(a, b []byte) int {
 }
 
 // ScanAll scans all incarnations from the start.
-func ScanAll(t testing.TB, s blob.Store) []blob.Scanned {
+func ScanAll(t T, s blob.Store) []blob.Scanned {
 	t.Helper()
 	incarnations, err := s.Incarnations(t.Context())
 	if err != nil {
@@ -188,7 +198,7 @@ func ScanAll(t testing.TB, s blob.Store) []blob.Scanned {
 }
 
 // CheckScan compares what a scan of all incarnations finds with the messages that were committed, by ID.
-func CheckScan(t testing.TB, s blob.Store, want map[blob.ID]Message) {
+func CheckScan(t T, s blob.Store, want map[blob.ID]Message) {
 	t.Helper()
 	seen := map[blob.ID]bool{}
 	for _, f := range ScanAll(t, s) {

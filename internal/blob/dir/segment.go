@@ -46,6 +46,7 @@ func (w *writer) create(n uint32) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.files.forget(fileKey{incarnation: s.self.id, number: uint64(n)})
 	header := frame.AppendSegmentHeader(nil, &frame.SegmentHeader{
 		Incarnation: s.self.id,
 		Segment:     n,
@@ -101,7 +102,6 @@ func (w *writer) abandon(cause error) (gone bool) {
 	}
 	if seg.end == firstOffset {
 		w.next = seg.number
-		s.files.forget(fileKey{incarnation: s.self.id, number: uint64(seg.number)})
 		// Where it stays, create removes it.
 		_ = s.fs.Remove(path)
 	}

@@ -192,7 +192,8 @@ func (s *Store) walk(ctx context.Context, inc *incarnation, from, last end, each
 	}
 	at := from
 	for _, n := range segments {
-		if n < from.segment || n > last.segment {
+		// Where the last one has no durable frames it may yet be made anew under its number.
+		if n < from.segment || n > last.segment || n == last.segment && last.offset <= firstOffset {
 			continue
 		}
 		start := int64(firstOffset)

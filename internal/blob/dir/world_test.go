@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/mailfarm/mailfarm/internal/blob"
@@ -20,7 +19,7 @@ import (
 
 // world is a blob directory in memory, with what was asked of it and what it answered.
 type world struct {
-	t   testing.TB
+	t   blobtest.T
 	fs  *memfs.FS
 	s   *dir.Store // nil while it could not be opened
 	now time.Time
@@ -33,7 +32,7 @@ type world struct {
 	errs     []error
 }
 
-func newWorld(t testing.TB) *world {
+func newWorld(t blobtest.T) *world {
 	return &world{
 		t: t, fs: memfs.New(), now: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC),
 		answered: map[blob.ID]blobtest.Message{}, unknown: map[envelope.QueueID]blobtest.Message{},
@@ -244,7 +243,7 @@ func (w *world) body(f blob.Scanned) []byte {
 func (w *world) bodies() (all []string) {
 	names, err := w.fs.List("/blob")
 	if err != nil {
-		w.t.Fatal(err)
+		w.t.Fatalf("%v", err)
 	}
 	for _, name := range names {
 		if strings.Trim(name, "0123456789") != "" {

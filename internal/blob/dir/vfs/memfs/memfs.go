@@ -156,9 +156,8 @@ func failed(kind Kind, path string, err error) error {
 func (m *FS) add(kind Kind, path string, n node) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	cut, err := m.begin(kind, path)
-	if err != nil {
-		return failed(kind, path, err)
+	if m.dead {
+		return failed(kind, path, ErrPowerCut)
 	}
 	parent, err := m.folder(filepath.Dir(path))
 	if err != nil {
@@ -167,6 +166,10 @@ func (m *FS) add(kind Kind, path string, n node) error {
 	name := filepath.Base(path)
 	if _, ok := parent.seen[name]; ok {
 		return failed(kind, path, fs.ErrExist)
+	}
+	cut, err := m.begin(kind, path)
+	if err != nil {
+		return failed(kind, path, err)
 	}
 	parent.seen[name] = n
 	return result(cut)
