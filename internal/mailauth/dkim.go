@@ -145,6 +145,9 @@ func (d *DKIM) Finish() []DKIMResult {
 	return results
 }
 
+// Wait waits for the look-ups of a verification that is given up; end its context first.
+func (d *DKIM) Wait() { d.lookups.Wait() }
+
 // verify decides over a signature whose tags were sound.
 func (d *DKIM) verify(s *signature) {
 	if s.keyErr != nil {

@@ -65,6 +65,9 @@ func (d *DMARC) Finish(spf SPFResult, dkim []DKIMResult, sample int) DMARCResult
 	return worst
 }
 
+// Wait waits for the look-ups of an evaluation that is given up; end its context first.
+func (d *DMARC) Wait() { d.lookups.Wait() }
+
 // rank orders results from good to bad. A domain without policy beside one that passes is worse: the message is not shown to
 // be from it.
 func (r DMARCResult) rank() int {
