@@ -51,7 +51,7 @@ func queueShow(d *door) *cobra.Command {
 	return &cobra.Command{
 		Use:     "show QUEUE-ID",
 		Short:   "Show one message with all its recipients",
-		Example: "  mailfarm queue show 06EXAMPLE0WJ7Z3V5K9Q2R8T4M",
+		Example: "  mailfarm queue show 06EXAMP1E0WJ7Z3V5K9Q2R8T4M",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			id, err := envelope.ParseQueueID(args[0])
@@ -121,7 +121,7 @@ func queueRetry(d *door) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "retry [QUEUE-ID…]",
 		Short:   "Try messages again now",
-		Example: "  mailfarm queue retry 06EXAMPLE0WJ7Z3V5K9Q2R8T4M\n  mailfarm queue retry --all\n  mailfarm queue retry --dead",
+		Example: "  mailfarm queue retry 06EXAMP1E0WJ7Z3V5K9Q2R8T4M\n  mailfarm queue retry --all\n  mailfarm queue retry --dead",
 		RunE: func(c *cobra.Command, args []string) error {
 			if dead {
 				return d.retryDead(c)
@@ -140,7 +140,7 @@ func queueAct(d *door, verb string, action storev1.Action, short, done string) *
 	c := &cobra.Command{
 		Use:     verb + " [QUEUE-ID…]",
 		Short:   short,
-		Example: fmt.Sprintf("  mailfarm queue %s 06EXAMPLE0WJ7Z3V5K9Q2R8T4M\n  mailfarm queue %s --all --rcpt bob@example.net", verb, verb),
+		Example: fmt.Sprintf("  mailfarm queue %s 06EXAMP1E0WJ7Z3V5K9Q2R8T4M\n  mailfarm queue %s --all --rcpt bob@example.net", verb, verb),
 		RunE: func(c *cobra.Command, args []string) error {
 			return d.act(c, action, args, all, rcpt, done)
 		},

@@ -31,7 +31,7 @@ func newTrace() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "trace [QUEUE-ID]",
 		Short: "Follow messages from connect to last recipient: afterwards, or live with --follow",
-		Example: `  mailfarm trace 06EXAMPLE0WJ7Z3V5K9Q2R8T4M
+		Example: `  mailfarm trace 06EXAMP1E0WJ7Z3V5K9Q2R8T4M
   mailfarm trace --rcpt alice@example.org --since 1h
   mailfarm trace --message-id '<abc@client.example>'
   mailfarm trace --follow --from bob@example.net`,

@@ -21,7 +21,7 @@ type QueueID [16]byte
 var idText = base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ").WithPadding(base32.NoPadding)
 
 // ErrQueueID is the error for text or octets that are no queue id.
-var ErrQueueID = errors.New("not a queue id (26 letters and digits, as in 06EXAMPLE0WJ7Z3V5K9Q2R8T4M)")
+var ErrQueueID = errors.New("not a queue id (26 letters and digits, as in 06EXAMP1E0WJ7Z3V5K9Q2R8T4M)")
 
 // NewQueueID makes an id for a message that arrives at now.
 func NewQueueID(now time.Time) QueueID {

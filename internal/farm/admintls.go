@@ -1,0 +1,45 @@
+package farm
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+)
+
+// operatorName is the certificate in the data folder that an operator on this machine may use.
+const operatorName = "operator"
+
+// adminTLS is the admin port's side: clients without a certificate of the authority get nothing.
+func (f *Farm) adminTLS() (*tls.Config, error) {
+	a := f.cfg.Admin
+	if a.CAFile == "" {
+		cert, err := f.infra.CA.Issue("admin", f.cfg.Hostname, "localhost", "127.0.0.1", "::1")
+		if err != nil {
+			return nil, err
+		}
+		if _, err := f.infra.CA.Issue(operatorName, operatorName); err != nil {
+			return nil, err
+		}
+		return mutual(cert, f.infra.CA.Pool()), nil
+	}
+	cert, err := tls.LoadX509KeyPair(a.CertificateFile, a.KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	pem, err := os.ReadFile(a.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate", a.CAFile)
+	}
+	return mutual(cert, pool), nil
+}
+
+func mutual(cert tls.Certificate, pool *x509.CertPool) *tls.Config {
+	return &tls.Config{
+		Certificates: []tls.Certificate{cert}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13,
+	}
+}
