@@ -1,0 +1,33 @@
+package pop3
+
+// capa lists what the server can (RFC 2449 §5). What both states announce is told in both.
+func (c *session) capa(args []byte) result {
+	if r, fine := c.noArgs(args); !fine {
+		return r
+	}
+	b := append(c.out.take(), "+OK\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\nUTF8 USER\r\nIMPLEMENTATION mailfarm\r\n"...)
+	if c.mayLogin() {
+		b = append(b, "USER\r\nSASL"...)
+		for _, m := range c.mechanisms() {
+			b = append(b, ' ')
+			b = append(b, m...)
+		}
+		b = append(b, "\r\n"...)
+	}
+	if !c.secure && c.svc.deps.TLS != nil {
+		b = append(b, "STLS\r\n"...)
+	}
+	c.out.give(append(b, ".\r\n"...))
+	return good
+}
+
+// mechanisms are those that this connection can use, best first.
+func (c *session) mechanisms() []string {
+	if !c.mayLogin() {
+		return nil
+	}
+	if c.binding() != nil {
+		return []string{mechSCRAMPlus, mechSCRAM, mechPlain, mechLogin}
+	}
+	return []string{mechSCRAM, mechPlain, mechLogin}
+}

@@ -1,0 +1,246 @@
+package pop3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strconv"
+
+	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/internal/obs"
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
+)
+
+// inbox is the only mailbox that POP3 knows.
+const inbox = "INBOX"
+
+// readAhead is for how many messages one call asks where their bodies lie.
+const readAhead = 64
+
+// errInUse is a maildrop that another session has.
+var errInUse = errors.New("maildrop is in use")
+
+// message is one message of a session; its number is its place, counted from 1.
+type message struct {
+	uid   mailbox.UID
+	state messageState
+	email mailbox.EmailID
+	size  int64 // octets as the client gets them
+}
+
+// messageState is bits.
+type messageState uint8
+
+const (
+	deleted messageState = 1 << iota
+	retrieved
+	seen
+)
+
+// maildrop is the INBOX as it was when the session began. Its lock is held until close.
+type maildrop struct {
+	svc     *Service
+	account uint64
+	address string
+	box     uint64
+	// validity is UIDVALIDITY, which makes UIDL unique for ever.
+	validity uint32
+	messages []message
+	left     int   // how many are not deleted
+	size     int64 // theirs
+	lock     *lock
+
+	// emails are the next ones that were asked about, by their ids.
+	emails map[mailbox.EmailID]*storev1.Email
+
+	retrieved, removed int
+	closed             bool
+}
+
+// openMaildrop locks the account's INBOX and reads what is in it. errInUse.
+func openMaildrop(c *session, account uint64, address string) (d *maildrop, err error) {
+	l, err := acquire(c, "pop3/"+strconv.FormatUint(account, 10))
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if d == nil {
+			l.release() // also when reading panics
+		}
+	}()
+	drop := &maildrop{svc: c.svc, account: account, address: address, lock: l}
+	ctx, cancel := c.call()
+	defer cancel()
+	if err := drop.load(ctx); err != nil {
+		return nil, fmt.Errorf("read maildrop of account %d: %w", account, err)
+	}
+	return drop, nil
+}
+
+func (d *maildrop) load(ctx context.Context) error {
+	list, err := d.svc.deps.Mailboxes.List(ctx, &storev1.ListRequest{Account: d.account})
+	if err != nil {
+		return fmt.Errorf("list mailboxes: %w", err)
+	}
+	for _, m := range list.GetMailboxes() {
+		if m.GetName() == inbox && m.GetExists() {
+			d.box, d.validity = m.GetId(), m.GetUidValidity()
+		}
+	}
+	if d.box == 0 {
+		return errors.New("there is no INBOX")
+	}
+	ctx, cancel := context.WithCancel(ctx) // ends a snapshot that is larger than we want
+	defer cancel()
+	stream, err := d.svc.deps.Mailboxes.Snapshot(ctx, &storev1.SnapshotRequest{Account: d.account, Mailbox: d.box})
+	if err != nil {
+		return fmt.Errorf("read entries: %w", err)
+	}
+	var chunk mailbox.Chunk
+	for {
+		page, err := stream.Recv()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF // the last page has done set
+			}
+			return fmt.Errorf("read entries: %w", err)
+		}
+		if m := page.GetMailbox(); m != nil {
+			d.validity = m.GetUidValidity()
+			if d.messages == nil {
+				d.messages = make([]message, 0, min(int(m.GetMessages()), d.svc.cfg.MaxMessages))
+			}
+		}
+		for _, c := range page.GetChunks() {
+			if err := d.add(&chunk, c); err != nil {
+				return fmt.Errorf("read entries: %w", err)
+			}
+		}
+		if page.GetDone() || len(d.messages) >= d.svc.cfg.MaxMessages {
+			return nil
+		}
+	}
+}
+
+// add takes the entries of a chunk; UIDs ascend from chunk to chunk.
+func (d *maildrop) add(into *mailbox.Chunk, c *storev1.Chunk) error {
+	if err := into.Unpack(&mailbox.Packed{
+		FirstUID: mailbox.UID(c.GetFirstUid()), MaxModSeq: mailbox.ModSeq(c.GetMaxModSeq()),
+		UIDs: c.GetUids(), Flags: c.GetFlags(), ModSeqs: c.GetModSeqs(), Emails: c.GetEmails(), Sizes: c.GetSizes(), Received: c.GetReceived(),
+	}); err != nil {
+		return err
+	}
+	for i := range into.UIDs {
+		if len(d.messages) >= d.svc.cfg.MaxMessages {
+			return nil
+		}
+		m := message{uid: into.UIDs[i], email: into.Emails[i], size: into.Sizes[i]}
+		if into.Flags[i]&mailbox.Seen != 0 {
+			m.state |= seen
+		}
+		d.messages = append(d.messages, m)
+		d.left++
+		d.size += m.size
+	}
+	return nil
+}
+
+// find gives the message of a number, unless it is deleted or there is none.
+func (d *maildrop) find(n int) *message {
+	if n < 1 || n > len(d.messages) || d.messages[n-1].state&deleted != 0 {
+		return nil
+	}
+	return &d.messages[n-1]
+}
+
+// email tells where the body of message n lies; nil where the message is gone by now.
+func (d *maildrop) email(ctx context.Context, n int) (*storev1.Email, error) {
+	id := d.messages[n-1].email
+	if e, known := d.emails[id]; known {
+		return e, nil
+	}
+	req := &storev1.EmailsRequest{Account: d.account, WithoutPartIndex: true}
+	for i := n - 1; i < len(d.messages) && len(req.Emails) < readAhead; i++ {
+		if d.messages[i].state&deleted == 0 {
+			req.Emails = append(req.Emails, uint64(d.messages[i].email))
+		}
+	}
+	stream, err := d.svc.deps.Mailboxes.Emails(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	d.emails = make(map[mailbox.EmailID]*storev1.Email, len(req.Emails))
+	for {
+		page, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			d.emails = nil
+			return nil, err
+		}
+		for _, e := range page.GetEmails() {
+			d.emails[mailbox.EmailID(e.GetId())] = e
+		}
+	}
+	return d.emails[id], nil
+}
+
+// marked packs the UIDs of the messages for which want holds.
+func (d *maildrop) marked(want func(messageState) bool) (uids []byte, n int) {
+	var set mailbox.UIDSet
+	for i := range d.messages {
+		if want(d.messages[i].state) {
+			set = set.Add(d.messages[i].uid)
+			n++
+		}
+	}
+	return mailbox.AppendUIDSet(nil, set), n
+}
+
+// remove is the UPDATE state (RFC 1939 §6): it removes what is marked. Messages that somebody else removed already are gone,
+// as they should be.
+func (d *maildrop) remove(ctx context.Context) error {
+	uids, n := d.marked(func(s messageState) bool { return s&deleted != 0 })
+	if n == 0 {
+		return nil // no UIDs would mean all of them
+	}
+	if err := d.lock.check(); err != nil {
+		return err
+	}
+	if _, err := d.svc.deps.Mailboxes.Expunge(ctx, &storev1.ExpungeRequest{Account: d.account, Mailbox: d.box, Uids: uids, Force: true}); err != nil {
+		return fmt.Errorf("expunge %d messages: %w", n, err)
+	}
+	d.removed = n
+	d.svc.metrics.removed.Add(float64(n))
+	return nil
+}
+
+// close tells IMAP what was read, and gives the lock back: whatever became of the connection, and before QUIT is answered, so
+// that who comes again at once finds the maildrop free.
+func (d *maildrop) close(c *session) {
+	if d.closed {
+		return
+	}
+	d.closed = true
+	defer d.lock.release()
+	if d.svc.cfg.KeepUnseen {
+		return
+	}
+	gone := d.removed > 0
+	uids, n := d.marked(func(s messageState) bool {
+		return s&retrieved != 0 && s&seen == 0 && (!gone || s&deleted == 0)
+	})
+	if n == 0 {
+		return
+	}
+	ctx, cancel := c.call()
+	defer cancel()
+	_, err := d.svc.deps.Mailboxes.Flag(ctx, &storev1.FlagRequest{Account: d.account, Mailbox: d.box, Uids: uids,
+		Mode: storev1.FlagMode_FLAG_MODE_ADD, Flags: []string{`\Seen`}})
+	if err != nil {
+		c.log.LogAttrs(c.ctx, slog.LevelWarn, "messages not marked as seen", obs.Count(n), obs.Error(err))
+	}
+}
