@@ -28,7 +28,7 @@ func newMetrics(reg prometheus.Registerer, role Role) *metrics {
 	m.refused = vector("mailfarm_refused_messages_total", "Messages refused after their data began, by reason.", "reason")
 	m.checks = vector("mailfarm_filter_checks_total", "Verdicts asked for in the dialogue, by outcome.", "outcome")
 	m.commit = histogram("mailfarm_commit_seconds", "Time until a message was durable.")
-	m.wait = histogram("mailfarm_filter_wait_seconds", "Time waited for a verdict after the last octet.")
+	m.wait = histogram("mailfarm_accept_filter_wait_seconds", "Time waited for a verdict after the last octet.")
 	reg.MustRegister(m.accepted, m.octets, m.publishFailures, m.refused, m.checks, m.commit, m.wait)
 	return m
 }
