@@ -103,9 +103,6 @@ type audit struct {
 	out         *storev1.AuditResponse
 }
 
-// whole is the number of a finding that is about a message.
-const whole = -1
-
 func (r *audit) find(id envelope.QueueID, number int32, problem string) {
 	if len(r.out.Findings) < maxFindings {
 		r.out.Findings = append(r.out.Findings, &storev1.Finding{QueueId: id[:], Number: number, Problem: problem})
