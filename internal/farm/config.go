@@ -95,6 +95,7 @@ func (c *Config) Defaults() {
 	def(&c.Log.Level, "info")
 	def(&c.Log.Format, "text")
 	def(&c.Blob.SegmentBytes, 64<<20)
+	c.DNS.Defaults()
 	c.Bus.Defaults()
 	c.Router.Defaults()
 	c.Local.Defaults()
@@ -109,6 +110,7 @@ func (c *Config) Defaults() {
 	c.Submission.Defaults()
 	def(&c.Filter.AuthservID, c.Hostname)
 	c.Filter.Defaults()
+	c.POP3.Defaults()
 }
 
 func def[T comparable](v *T, d T) {

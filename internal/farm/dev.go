@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 
 	"google.golang.org/grpc/codes"
@@ -61,7 +62,7 @@ func (cfg *Config) AllowPlaintextLogin() {
 
 // Seed makes the domain and accounts of dev, if there are no domains yet, and tells whether it did.
 func (f *Farm) Seed(ctx context.Context) (bool, error) {
-	c := directoryv1.NewAccountsClient(f.local)
+	c := directoryv1.NewAccountsClient(f.local.Conn)
 	have, err := c.ListDomains(ctx, &directoryv1.ListDomainsRequest{})
 	if err != nil || len(have.Domains) > 0 {
 		return false, err
@@ -90,7 +91,7 @@ func (f *Farm) RefuseDevPasswords(ctx context.Context) error {
 	if public == "" {
 		return nil
 	}
-	c := directoryv1.NewDirectoryClient(f.local)
+	c := directoryv1.NewDirectoryClient(f.local.Conn)
 	for _, address := range devAccounts {
 		_, err := c.Login(ctx, &directoryv1.LoginRequest{User: address, Password: DevPassword, Client: loopback, Service: "start"})
 		switch status.Code(err) {
@@ -106,8 +107,18 @@ func (f *Farm) RefuseDevPasswords(ctx context.Context) error {
 
 // publicListener is a listener that is not on loopback only, or "".
 func (cfg *Config) publicListener() string {
-	var all []string
-	for _, l := range cfg.Ingress.Listeners {
+	for _, addr := range cfg.listeners() {
+		host, _, err := net.SplitHostPort(addr)
+		if ip := net.ParseIP(host); err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return addr
+		}
+	}
+	return ""
+}
+
+// listeners are the addresses of all fronts.
+func (cfg *Config) listeners() (all []string) {
+	for _, l := range slices.Concat(cfg.Ingress.Listeners, cfg.Ingress.LMTP) {
 		all = append(all, l.Address)
 	}
 	for _, l := range cfg.Submission.Listeners {
@@ -119,11 +130,5 @@ func (cfg *Config) publicListener() string {
 	for _, l := range cfg.POP3.Listeners {
 		all = append(all, l.Address)
 	}
-	for _, addr := range all {
-		host, _, err := net.SplitHostPort(addr)
-		if ip := net.ParseIP(host); err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			return addr
-		}
-	}
-	return ""
+	return all
 }

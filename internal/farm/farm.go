@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -36,12 +37,12 @@ type Farm struct {
 	started time.Time
 
 	internal  *grpc.Server // the services of this process, for the roles of this process
-	local     *grpc.ClientConn
-	stopLocal func()
+	local     *rpc.Loopback
 	operators []func(*grpc.Server) // put on a server what operators may call
 	health    *health.Server
 	parts     parts
 	lis       []net.Listener
+	listening atomic.Int64 // fronts' listeners that are open
 }
 
 // parts are what runs, by when it starts and stops: first what others need.
@@ -61,7 +62,7 @@ func New(ctx context.Context, cfg Config, version string, log *slog.Logger) (_ *
 		}
 	}()
 	f.internal = rpc.NewServer(log)
-	if f.local, f.stopLocal, err = rpc.Local(f.internal); err != nil {
+	if f.local, err = rpc.NewLoopback(f.internal); err != nil {
 		return nil, err
 	}
 	host, _ := os.Hostname()
@@ -70,6 +71,7 @@ func New(ctx context.Context, cfg Config, version string, log *slog.Logger) (_ *
 	if err := f.build(tracer); err != nil {
 		return nil, err
 	}
+	f.local.Serve()
 	service := admin.New(infra.Bus, version, Roles, started)
 	f.operators = append(f.operators, func(s *grpc.Server) { service.Register(s) })
 	if err := f.doors(); err != nil {
@@ -93,12 +95,12 @@ type clients struct {
 
 func (f *Farm) clients() clients {
 	return clients{
-		directory: directoryv1.NewDirectoryClient(f.local),
-		filter:    filterv1.NewFilterClient(f.local),
-		ledger:    storev1.NewLedgerClient(f.local),
-		mailboxes: storev1.NewMailboxesClient(f.local),
-		bodies:    storev1.NewBodiesClient(f.local),
-		leases:    storev1.NewLeasesClient(f.local),
+		directory: directoryv1.NewDirectoryClient(f.local.Conn),
+		filter:    filterv1.NewFilterClient(f.local.Conn),
+		ledger:    storev1.NewLedgerClient(f.local.Conn),
+		mailboxes: storev1.NewMailboxesClient(f.local.Conn),
+		bodies:    storev1.NewBodiesClient(f.local.Conn),
+		leases:    storev1.NewLeasesClient(f.local.Conn),
 	}
 }
 
@@ -186,8 +188,8 @@ func (f *Farm) Run(ctx context.Context) error {
 
 // Close closes the infrastructure.
 func (f *Farm) Close() error {
-	if f.stopLocal != nil {
-		f.stopLocal()
+	if f.local != nil {
+		f.local.Close()
 	}
 	for _, l := range slices.Backward(f.lis) {
 		l.Close() // closed already by those who serve it, unless Run was never called
@@ -198,6 +200,12 @@ func (f *Farm) Close() error {
 // checks are what readiness asks: whether this process could serve a message or a login now.
 func (f *Farm) checks() []health.Check {
 	return []health.Check{
+		{Name: "listeners", Ask: func(context.Context) error {
+			if want := f.cfg.listeners(); f.listening.Load() < int64(len(want)) {
+				return fmt.Errorf("%d of %d are open", f.listening.Load(), len(want))
+			}
+			return nil
+		}},
 		{Name: "bus", Ask: func(context.Context) error { return f.infra.Bus.Ready() }},
 		{Name: "store", Ask: func(ctx context.Context) error {
 			_, err := f.clients().mailboxes.Counters(ctx, &storev1.CountersRequest{})

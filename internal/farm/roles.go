@@ -44,14 +44,14 @@ func (f *Farm) buildDirectory(clients, obs.Tracer, *bounce.Writer) error {
 
 func (f *Farm) buildStore(clients, obs.Tracer, *bounce.Writer) error {
 	s, err := store.New(f.cfg.Store, store.Deps{
-		Mailboxes: f.infra.Index, Leases: f.infra.Index, Blobs: f.infra.Blobs, Notify: f.infra.Bus,
+		Mailboxes: f.infra.Index.Mailboxes(), Leases: f.infra.Index.Leases(), Blobs: f.infra.Blobs, Notify: f.infra.Bus,
 		Log: f.role("store"), Metrics: f.infra.Metrics, Now: time.Now,
 	})
 	if err != nil {
 		return err
 	}
 	err = s.AddLedger(f.cfg.Ledger, store.LedgerDeps{
-		Ledger: f.infra.Index, Leases: f.infra.Index, Blobs: f.infra.Blobs, Bus: f.infra.Bus,
+		Ledger: f.infra.Index.Ledger(), Leases: f.infra.Index.Leases(), Blobs: f.infra.Blobs, Bus: f.infra.Bus,
 		Log: f.role("store"), Metrics: f.infra.Metrics, Now: time.Now, Holder: holder,
 	})
 	if err != nil {
@@ -126,7 +126,7 @@ func (f *Farm) buildRemote(c clients, tracer obs.Tracer, dsn *bounce.Writer) err
 func (f *Farm) buildIngress(c clients, tracer obs.Tracer, _ *bounce.Writer) error {
 	s, err := ingress.New(f.cfg.Ingress, ingress.Deps{
 		Directory: c.directory, Blobs: f.infra.Blobs, Filter: c.filter, Bus: f.infra.Bus, TLS: f.infra.TLS, Trace: tracer,
-		Log: f.role("ingress"), Metrics: f.infra.Metrics,
+		Log: f.role("ingress"), Metrics: f.infra.Metrics, Listen: f.listen,
 	})
 	if err != nil {
 		return err
@@ -138,7 +138,7 @@ func (f *Farm) buildIngress(c clients, tracer obs.Tracer, _ *bounce.Writer) erro
 func (f *Farm) buildSubmission(c clients, tracer obs.Tracer, _ *bounce.Writer) error {
 	s, err := submission.New(f.cfg.Submission, submission.Deps{
 		Directory: c.directory, Blobs: f.infra.Blobs, Filter: c.filter, Bus: f.infra.Bus, TLS: f.infra.TLS, Trace: tracer,
-		Log: f.role("submission"), Metrics: f.infra.Metrics,
+		Log: f.role("submission"), Metrics: f.infra.Metrics, Listen: f.listen,
 	})
 	if err != nil {
 		return err
@@ -150,7 +150,7 @@ func (f *Farm) buildSubmission(c clients, tracer obs.Tracer, _ *bounce.Writer) e
 func (f *Farm) buildIMAP(c clients, _ obs.Tracer, _ *bounce.Writer) error {
 	s, err := imapsvc.New(f.cfg.IMAP, imapsvc.Deps{
 		Mailboxes: c.mailboxes, Bodies: c.bodies, Directory: c.directory, Notices: notices{f.infra.Bus}, TLS: f.infra.TLS,
-		Log: f.role("imap"), Metrics: f.infra.Metrics,
+		Log: f.log, Metrics: f.infra.Metrics, Listen: f.listen,
 	})
 	if err != nil {
 		return err
@@ -162,7 +162,7 @@ func (f *Farm) buildIMAP(c clients, _ obs.Tracer, _ *bounce.Writer) error {
 func (f *Farm) buildPOP3(c clients, _ obs.Tracer, _ *bounce.Writer) error {
 	s, err := pop3svc.New(f.cfg.POP3, pop3svc.Deps{
 		Mailboxes: c.mailboxes, Bodies: c.bodies, Leases: c.leases, Directory: c.directory, TLS: f.infra.TLS,
-		Log: f.role("pop3"), Metrics: f.infra.Metrics,
+		Log: f.log, Metrics: f.infra.Metrics, Listen: f.listen,
 	})
 	if err != nil {
 		return err
@@ -186,4 +186,13 @@ func (n notices) Subscribe(account uint64, changed func(*mailv1.MailboxChanged))
 		return func() {}
 	}
 	return stop
+}
+
+// listen opens a front's listener and counts it for readiness.
+func (f *Farm) listen(network, address string) (net.Listener, error) {
+	l, err := net.Listen(network, address)
+	if err == nil {
+		f.listening.Add(1)
+	}
+	return l, err
 }

@@ -34,18 +34,41 @@ func (s clientStream) RecvMsg(m any) error { return fromStatus(s.ClientStream.Re
 // localBuffer is how much a call within the process may have under way on the connection, octets.
 const localBuffer = 1 << 20
 
-// Local serves srv within the process and returns a connection to it. stop ends both.
-func Local(srv *grpc.Server) (conn *grpc.ClientConn, stop func(), err error) {
-	lis := bufconn.Listen(localBuffer)
-	conn, err = Dial("passthrough:local",
+// Loopback is a connection within the process. Calls made before Serve wait for it.
+type Loopback struct {
+	Conn *grpc.ClientConn
+	lis  *bufconn.Listener
+	srv  *grpc.Server
+}
+
+// NewLoopback connects; services are registered on srv before Serve.
+func NewLoopback(srv *grpc.Server) (*Loopback, error) {
+	l := &Loopback{lis: bufconn.Listen(localBuffer), srv: srv}
+	conn, err := Dial("passthrough:local",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.lis.DialContext(ctx) }))
 	if err != nil {
-		return nil, nil, fmt.Errorf("connect within the process: %w", err)
+		return nil, fmt.Errorf("connect within the process: %w", err)
 	}
-	go srv.Serve(lis) // ends by stop; its error then says no more than that
-	return conn, func() {
-		conn.Close()
-		srv.Stop()
-	}, nil
+	l.Conn = conn
+	return l, nil
+}
+
+// Serve begins to answer.
+func (l *Loopback) Serve() { go l.srv.Serve(l.lis) } // it ends by Close, and its error says no more than that
+
+// Close ends both sides.
+func (l *Loopback) Close() {
+	l.Conn.Close()
+	l.srv.Stop()
+}
+
+// Local serves srv, which has its services, within the process. stop ends both sides.
+func Local(srv *grpc.Server) (conn *grpc.ClientConn, stop func(), err error) {
+	l, err := NewLoopback(srv)
+	if err != nil {
+		return nil, nil, err
+	}
+	l.Serve()
+	return l.Conn, l.Close, nil
 }
