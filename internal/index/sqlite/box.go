@@ -258,9 +258,9 @@ func (u *unit) flushBox(b *box) error {
 		return nil
 	}
 	b.dirty = false
-	_, err := u.tx.Exec(`UPDATE mailbox SET name = ?, uid_validity = ?, uid_next = ?, highest_mod_seq = ?, messages = ?, unseen = ?,
+	_, err := u.tx.Exec(`UPDATE mailbox SET uid_validity = ?, uid_next = ?, highest_mod_seq = ?, messages = ?, unseen = ?,
 		deleted = ?, size = ?, recent_uid = ?, keywords = ? WHERE account = ? AND mailbox = ?`,
-		b.Name, int64(b.UIDValidity), int64(b.UIDNext), int64(b.HighestModSeq), int64(b.Messages), int64(b.Unseen),
+		int64(b.UIDValidity), int64(b.UIDNext), int64(b.HighestModSeq), int64(b.Messages), int64(b.Unseen),
 		int64(b.Deleted), b.Size, int64(b.RecentUID), strings.Join(b.Keywords, " "), int64(b.account.id), int64(b.ID))
 	return err
 }
