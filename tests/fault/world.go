@@ -20,7 +20,7 @@ const settings = `
 router: {sweep_after: 1s}
 delivery_remote: {port: %s, retry: [500ms, 500ms], keep_connection: 200ms}
 delivery_local: {retry: [1s]}
-store: {recovery_every: 300ms, recovery_age: 1s, sweep_every: 200ms, outbox_every: 200ms, outbox_again: 1s, first_due: 1s}
+ledger: {sweep_every: 200ms, sweep_again: 1s, outbox_every: 200ms, outbox_again: 500ms, recover_every: 300ms, recover_after: 1s}
 `
 
 // world is a farm with a peer and a DNS of its own.
