@@ -6,10 +6,13 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"errors"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/mailfarm/mailfarm/internal/resolve"
 )
 
 // MaxSignatures is how many DKIM signatures of a message are verified, the topmost ones.
@@ -105,14 +108,18 @@ func (d *DKIM) begin(ctx context.Context, r Resolver, s *signature) {
 		limit, _ = strconv.ParseInt(l, 10, 64) // parse checked it
 	}
 	s.body = d.bodies[i].hash(limit)
-	d.lookups.Go(func() {
-		defer func() {
-			if recover() != nil { // a hostile key must not end the process
-				s.keyErr = &keyError{TempError, "internal fault"}
-			}
-		}()
-		s.key, s.keyErr = lookupKey(ctx, r, s.Selector, s.Domain)
-	})
+	if s.lookUp(resolve.OnlyCached(ctx), r); errors.Is(s.keyErr, resolve.ErrNotCached) {
+		d.lookups.Go(func() { s.lookUp(ctx, r) })
+	}
+}
+
+func (s *signature) lookUp(ctx context.Context, r Resolver) {
+	defer func() {
+		if recover() != nil { // a hostile key must not end the process
+			s.keyErr = &keyError{TempError, "internal fault"}
+		}
+	}()
+	s.key, s.keyErr = lookupKey(ctx, r, s.Selector, s.Domain)
 }
 
 // Write takes the next octets of the body.

@@ -43,6 +43,8 @@ func lookupKey(ctx context.Context, r Resolver, selector, domain string) (*dkimK
 	switch {
 	case errors.Is(err, resolve.ErrNotFound), errors.Is(err, resolve.ErrName):
 		return nil, keyFault("no key for signature")
+	case errors.Is(err, resolve.ErrNotCached):
+		return nil, err
 	case err != nil:
 		return nil, &keyError{TempError, "key unavailable"}
 	}

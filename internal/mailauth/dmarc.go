@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/mailfarm/mailfarm/internal/resolve"
 )
 
 // DMARCResult is whether a message is from the domain that its From field shows.
@@ -38,16 +40,20 @@ func StartDMARC(ctx context.Context, r Resolver, authors Authors) *DMARC {
 	for i, domain := range authors.Domains {
 		p := &d.policies[i]
 		p.domain = domain
-		d.lookups.Go(func() {
-			defer func() {
-				if recover() != nil {
-					p.err = errors.New("internal fault")
-				}
-			}()
-			p.rec, p.asks, p.err = policyOf(ctx, r, domain)
-		})
+		if p.lookUp(resolve.OnlyCached(ctx), r); errors.Is(p.err, resolve.ErrNotCached) {
+			d.lookups.Go(func() { p.lookUp(ctx, r) })
+		}
 	}
 	return d
+}
+
+func (p *policy) lookUp(ctx context.Context, r Resolver) {
+	defer func() {
+		if recover() != nil { // a hostile record must not end the process
+			p.err = errors.New("internal fault")
+		}
+	}()
+	p.rec, p.asks, p.err = policyOf(ctx, r, p.domain)
 }
 
 // Finish waits for the policies and decides. sample, 0 to 99, says where the message falls under "pct": take it from the

@@ -108,8 +108,11 @@ func policyOf(ctx context.Context, r Resolver, domain string) (*DMARCRecord, Dis
 	}
 	if rec.Missing != rec.Subdomains {
 		// The name exists if any type does; NXDOMAIN holds for all of them.
-		if _, err := r.LookupA(ctx, domain); errors.Is(err, resolve.ErrNoDomain) {
+		switch _, err := r.LookupA(ctx, domain); {
+		case errors.Is(err, resolve.ErrNoDomain):
 			return rec, rec.Missing, nil
+		case errors.Is(err, resolve.ErrNotCached):
+			return nil, "", err
 		}
 	}
 	return rec, rec.Subdomains, nil

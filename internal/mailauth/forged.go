@@ -39,15 +39,19 @@ func NewForged(ids []string, names []string) (*Forged, error) {
 // field tells whether a whole field, or the beginning of one that is longer, is to go.
 func (f *Forged) field(raw []byte, longer bool) bool {
 	for len(raw) > 0 {
-		if f.line(raw, longer) {
+		// QUIRK: Python's email package and others end a line at a bare CR.
+		end := bareCR(raw)
+		name := raw
+		if end >= 0 {
+			name = raw[:end]
+		}
+		if colon := bytes.IndexByte(name, ':'); colon >= 0 && f.named(name[:colon], raw[colon+1:], longer) {
 			return true
 		}
-		// QUIRK: Python's email package and others end a line at a bare CR.
-		i := bareCR(raw)
-		if i < 0 {
+		if end < 0 {
 			return false
 		}
-		raw = raw[i+1:]
+		raw = raw[end+1:]
 	}
 	return false
 }
@@ -64,15 +68,12 @@ func bareCR(b []byte) int {
 	}
 }
 
-func (f *Forged) line(raw []byte, longer bool) bool {
-	colon := bytes.IndexByte(raw, ':')
-	if colon < 0 {
-		return false
-	}
+// named tells whether a field is to go by what precedes its colon and what follows.
+func (f *Forged) named(before, value []byte, longer bool) bool {
 	// The name as a reader sees it that drops what does not print.
 	var buf [32]byte
 	name := buf[:0]
-	for _, c := range raw[:colon] {
+	for _, c := range before {
 		if c > ' ' && c < 0x7f {
 			if len(name) == len(buf) {
 				return false // longer than all we look for
@@ -81,7 +82,10 @@ func (f *Forged) line(raw []byte, longer bool) bool {
 		}
 	}
 	if string(name) == authResults {
-		return f.claims(raw[colon+1:], longer)
+		if len(value) > maxHead {
+			value, longer = value[:maxHead], true
+		}
+		return f.claims(value, longer)
 	}
 	for _, n := range f.names {
 		if string(name) == n {

@@ -9,13 +9,16 @@ import (
 // MaxAuthors is how many domains of From are looked at.
 const MaxAuthors = 5
 
+// maxAddresses is of how many addresses the domain is taken.
+const maxAddresses = 100
+
 // Authors is what the From fields of a message name.
 type Authors struct {
 	// Domains are those of the addresses, in A-labels, each once, at most MaxAuthors.
 	Domains []string
 	// Addresses counts the addresses, those without a usable domain included.
 	Addresses int
-	// Bad tells of an address without a usable domain, of none at all, or of more domains than MaxAuthors.
+	// Bad tells of an address without a usable domain, of none at all, or of too many.
 	Bad bool
 }
 
@@ -32,7 +35,10 @@ func From(h *Header) Authors {
 }
 
 func (a *Authors) add(addr []byte) {
-	a.Addresses++
+	if a.Addresses++; a.Addresses > maxAddresses {
+		a.Bad = true
+		return
+	}
 	at := lastAt(addr)
 	if at < 0 {
 		a.Bad = true

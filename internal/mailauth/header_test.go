@@ -84,6 +84,8 @@ func TestForgedFieldsAreCut(t *testing.T) {
 		{"quote left open", "Authentication-Results: \"mx.example.org; spf=pass\r\n", true},
 		{"bare LF", "Authentication-Results: mx.example.org; spf=pass\n", true},
 		{"bare CR in another field", "X-A: b\rAuthentication-Results: mx.example.org; spf=pass\r\n", true},
+		{"bare CR before the id", "Authentication-Results:\r mx.example.org; spf=pass\r\n", true},
+		{"bare CR many times", "X:" + strings.Repeat("\rAuthentication-Results: mx.example.com; x", 1000) + "\rAuthentication-Results: mx.example.org; x\r\n", true},
 		{"id behind 10,000 octets of comment", "Authentication-Results: (" + strings.Repeat("x", 10000) + ")\r\n mx.example.org; a=b\r\n", true},
 		{"many words", "Authentication-Results: " + strings.Repeat("x ", 100) + "; a=b\r\n", true},
 		{"our spam mark", "X-Spam-Flag: NO\r\n", true},

@@ -3,9 +3,11 @@ package mailauth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 
 	"blitiri.com.ar/go/spf"
 
@@ -27,26 +29,59 @@ type SPFResult struct {
 	Reason string
 }
 
-// SPF evaluates the policy of the reverse-path's domain, or that of the HELO name where it is null, for a client: at most
-// ten terms that ask the DNS and two of them in vain (RFC 7208 §4.6.4). reversePath has no angle brackets.
-func SPF(ctx context.Context, r Resolver, client netip.Addr, helo, reversePath string) SPFResult {
+// SPF is the evaluation of one message's client: StartSPF, Finish.
+type SPF struct {
+	result SPFResult
+	asking sync.WaitGroup // counts the evaluation, if it goes on
+}
+
+// StartSPF evaluates the policy of the reverse-path's domain, or that of the HELO name where it is null, for a client: at
+// most ten terms that ask the DNS and two of them in vain (RFC 7208 §4.6.4). reversePath has no angle brackets.
+//
+// With all answers in the cache it is done when it returns; else it goes on and ends with ctx.
+func StartSPF(ctx context.Context, r Resolver, client netip.Addr, helo, reversePath string) *SPF {
+	s := &SPF{}
+	evaluate := func(ctx context.Context) (missed bool) {
+		defer func() {
+			if p := recover(); p != nil { // a hostile record must not end the process
+				s.result, missed = SPFResult{Value: TempError, Reason: fmt.Sprint("internal fault: ", p)}, false
+			}
+		}()
+		s.result, missed = evaluateSPF(ctx, r, client, helo, reversePath)
+		return missed
+	}
+	if evaluate(resolve.OnlyCached(ctx)) {
+		s.asking.Go(func() { evaluate(ctx) })
+	}
+	return s
+}
+
+// Finish waits for the result.
+func (s *SPF) Finish() SPFResult {
+	s.asking.Wait()
+	return s.result
+}
+
+// evaluateSPF also tells whether an answer was missed in the cache.
+func evaluateSPF(ctx context.Context, r Resolver, client netip.Addr, helo, reversePath string) (_ SPFResult, missed bool) {
 	local, domain, helos := "postmaster", helo, true
 	if at := strings.LastIndexByte(reversePath, '@'); at >= 0 {
 		local, domain, helos = reversePath[:at], reversePath[at+1:], false
 	} else if reversePath != "" {
-		return SPFResult{Value: None, Reason: "reverse-path without domain"}
+		return SPFResult{Value: None, Reason: "reverse-path without domain"}, false
 	}
 	name, err := resolve.Name(domain)
 	if err != nil || !strings.Contains(name, ".") || !client.IsValid() {
 		// RFC 7208 §4.3: a literal, a single label or no name at all.
-		return SPFResult{Value: None, Helo: helos, Reason: "no domain name to ask about"}
+		return SPFResult{Value: None, Helo: helos, Reason: "no domain name to ask about"}, false
 	}
 	res := SPFResult{Domain: name, Helo: helos}
 	// QUIRK: the library takes the first "@" of the sender for the last.
 	sender := strings.ReplaceAll(local, "@", "_") + "@" + name
 	client = client.Unmap().WithZone("")
+	asked := &spfResolver{r: r, v4: client.Is4()}
 	v, err := spf.CheckHostWithSender(client.AsSlice(), helo, sender,
-		spf.WithContext(ctx), spf.WithResolver(spfResolver{r, client.Is4()}))
+		spf.WithContext(ctx), spf.WithResolver(asked))
 	res.Value = Value(v)
 	if err != nil {
 		res.Reason = err.Error()
@@ -54,16 +89,19 @@ func SPF(ctx context.Context, r Resolver, client netip.Addr, helo, reversePath s
 	if res.Value == TempError {
 		res.Reason = "DNS failure"
 	}
-	return res
+	return res, asked.missed
 }
 
 // spfResolver asks our resolver in the library's terms. Its errors are of the type that the library looks for.
 type spfResolver struct {
 	r  Resolver
 	v4 bool // the client's address family: of the other none are asked for (RFC 7208 §5)
+	// missed tells that an answer was not in the cache.
+	missed bool
 }
 
-func spfError(name string, err error) error {
+func (s *spfResolver) fault(name string, err error) error {
+	s.missed = s.missed || errors.Is(err, resolve.ErrNotCached)
 	if errors.Is(err, resolve.ErrNotFound) || errors.Is(err, resolve.ErrName) {
 		// A name that macros made unfit is one that does not exist (RFC 7208 §4.3, §5).
 		return &net.DNSError{Err: err.Error(), Name: name, IsNotFound: true}
@@ -71,10 +109,10 @@ func spfError(name string, err error) error {
 	return &net.DNSError{Err: err.Error(), Name: name, IsTemporary: true}
 }
 
-func (s spfResolver) LookupTXT(ctx context.Context, name string) ([]string, error) {
+func (s *spfResolver) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	a, err := s.r.LookupTXT(ctx, name)
 	if err != nil {
-		return nil, spfError(name, err)
+		return nil, s.fault(name, err)
 	}
 	for _, txt := range a.Records {
 		if len(txt) > maxSPFRecord && strings.HasPrefix(strings.ToLower(txt[:8]), "v=spf1 ") {
@@ -84,13 +122,13 @@ func (s spfResolver) LookupTXT(ctx context.Context, name string) ([]string, erro
 	return a.Records, nil
 }
 
-func (s spfResolver) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
+func (s *spfResolver) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
 	a, err := s.r.LookupMX(ctx, name)
 	if errors.Is(err, resolve.ErrNullMX) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, spfError(name, err)
+		return nil, s.fault(name, err)
 	}
 	mxs := make([]*net.MX, len(a.Records))
 	for i, mx := range a.Records {
@@ -101,7 +139,7 @@ func (s spfResolver) LookupMX(ctx context.Context, name string) ([]*net.MX, erro
 
 // LookupIPAddr gives the addresses of the client's family. "exists" always wants IPv4 (RFC 7208 §5.7), which for an IPv6
 // client is asked for beside the other.
-func (s spfResolver) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
+func (s *spfResolver) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
 	v4, err := s.r.LookupA(ctx, host)
 	var v6 resolve.Answer[netip.Addr]
 	if !s.v4 {
@@ -115,7 +153,7 @@ func (s spfResolver) LookupIPAddr(ctx context.Context, host string) ([]net.IPAdd
 		}
 	}
 	if err != nil {
-		return nil, spfError(host, err)
+		return nil, s.fault(host, err)
 	}
 	ips := make([]net.IPAddr, 0, len(v4.Records)+len(v6.Records))
 	for _, ip := range v4.Records {
@@ -127,14 +165,14 @@ func (s spfResolver) LookupIPAddr(ctx context.Context, host string) ([]net.IPAdd
 	return ips, nil
 }
 
-func (s spfResolver) LookupAddr(ctx context.Context, addr string) ([]string, error) {
+func (s *spfResolver) LookupAddr(ctx context.Context, addr string) ([]string, error) {
 	ip, err := netip.ParseAddr(addr)
 	if err != nil {
-		return nil, spfError(addr, resolve.ErrName)
+		return nil, s.fault(addr, resolve.ErrName)
 	}
 	a, err := s.r.LookupPTR(ctx, ip)
 	if err != nil {
-		return nil, spfError(addr, err)
+		return nil, s.fault(addr, err)
 	}
 	return a.Records, nil
 }

@@ -68,6 +68,10 @@ helo.example.     60 IN TXT "v=spf1 ip4:192.0.2.1 -all"
 	return b.String()
 }
 
+func spfOf(ctx context.Context, r mailauth.Resolver, client, helo, from string) mailauth.SPFResult {
+	return mailauth.StartSPF(ctx, r, netip.MustParseAddr(client), helo, from).Finish()
+}
+
 func TestSPF(t *testing.T) {
 	r, srv := resolver(t, spfZone())
 	srv.Behave("dead.example", dnstest.ServFail)
@@ -115,7 +119,7 @@ func TestSPF(t *testing.T) {
 		{"no answer", "192.0.2.1", "x.example", "alice@dead.example", mailauth.TempError, "dead.example"},
 		{"no answer for an include", "192.0.2.1", "x.example", "alice@incdead.example", mailauth.TempError, "incdead.example"},
 	} {
-		got := mailauth.SPF(t.Context(), r, netip.MustParseAddr(row.client), row.helo, row.from)
+		got := spfOf(t.Context(), r, row.client, row.helo, row.from)
 		if got.Value != row.want || got.Domain != row.domain || got.Helo != (row.from == "") {
 			t.Errorf("%s: got %+v, want %s for %q", row.name, got, row.want, row.domain)
 		}
@@ -126,7 +130,7 @@ func TestSPFQueriesAreBounded(t *testing.T) {
 	r, srv := resolver(t, spfZone())
 	for _, domain := range []string{"loop.example", "many.example", "manymx.example"} {
 		before := srv.Queries()
-		mailauth.SPF(t.Context(), r, netip.MustParseAddr("198.51.100.1"), "x.example", "a@"+domain)
+		spfOf(t.Context(), r, "198.51.100.1", "x.example", "a@"+domain)
 		if n := srv.Queries() - before; n > 12 {
 			t.Errorf("%s: %d queries, want at most 12", domain, n)
 		}
@@ -135,7 +139,7 @@ func TestSPFQueriesAreBounded(t *testing.T) {
 
 func TestSPFAsksOnlyForTheFamilyOfTheClient(t *testing.T) {
 	r, srv := resolver(t, spfZone())
-	mailauth.SPF(t.Context(), r, netip.MustParseAddr("192.0.2.1"), "x.example", "alice@a.example")
+	spfOf(t.Context(), r, "192.0.2.1", "x.example", "alice@a.example")
 	if n := srv.Queries(); n != 2 {
 		t.Errorf("%d queries, want 2: TXT and A", n)
 	}
@@ -147,7 +151,7 @@ func TestSPFEndsWithItsContext(t *testing.T) {
 	defer release()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if got := mailauth.SPF(ctx, r, netip.MustParseAddr("192.0.2.1"), "x.example", "alice@ip.example"); got.Value != mailauth.TempError {
+	if got := spfOf(ctx, r, "192.0.2.1", "x.example", "alice@ip.example"); got.Value != mailauth.TempError {
 		t.Errorf("got %+v, want a temperror", got)
 	}
 }
@@ -157,7 +161,7 @@ func BenchmarkSPFCached(b *testing.B) {
 	client := netip.MustParseAddr("192.0.2.1")
 	b.ReportAllocs()
 	for b.Loop() {
-		if got := mailauth.SPF(b.Context(), r, client, "x.example", "alice@inc.example"); got.Value != mailauth.Pass {
+		if got := mailauth.StartSPF(b.Context(), r, client, "x.example", "alice@inc.example").Finish(); got.Value != mailauth.Pass {
 			b.Fatal(got)
 		}
 	}

@@ -24,7 +24,7 @@ var (
 
 // parseTags reads "name=value; name=value". White space around names and values is dropped, within values it stays.
 func parseTags(s string) (tagList, error) {
-	var tags tagList
+	tags := make(tagList, 0, 8)
 	for pos := 0; pos <= len(s); {
 		end := strings.IndexByte(s[pos:], ';')
 		if end < 0 {

@@ -19,6 +19,8 @@ var (
 	ErrNullMX = errors.New("domain takes no mail (null MX)")
 	// ErrName is text that cannot be a domain name.
 	ErrName = errors.New("not a domain name")
+	// ErrNotCached is a question under OnlyCached whose answer is not in the cache.
+	ErrNotCached = errors.New("not in the cache")
 	// ErrClosed is a resolver that was closed.
 	ErrClosed = errors.New("resolver is closed")
 )

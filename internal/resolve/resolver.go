@@ -92,6 +92,14 @@ func (r *Resolver) Close() error {
 	return nil
 }
 
+type onlyCached struct{}
+
+// OnlyCached makes look-ups answer from the cache or fail at once with ErrNotCached: who has all answers at hand needs no
+// goroutine to wait for them.
+func OnlyCached(ctx context.Context) context.Context {
+	return context.WithValue(ctx, onlyCached{}, true)
+}
+
 // lookup answers a question from the cache, from a flight that asks it already, or from a new one.
 //
 // A flight outlives callers that leave before it ends: its answer is for the cache and whoever asks next.
@@ -104,6 +112,9 @@ func (r *Resolver) lookup(ctx context.Context, name string, qtype uint16) (*foun
 	if f := r.cache.get(k, r.deps.Now()); f != nil {
 		r.metrics.cached.Inc()
 		return f, f.failure()
+	}
+	if ctx.Value(onlyCached{}) != nil {
+		return nil, k.fail(ErrNotCached, "")
 	}
 	fl, err := r.join(ctx, k)
 	if err != nil {

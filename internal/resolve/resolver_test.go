@@ -409,6 +409,20 @@ func TestCacheKeepsAsLongAsRecordsSay(t *testing.T) {
 	}
 }
 
+func TestOnlyCachedNeverAsks(t *testing.T) {
+	r, srv := start(t, zone, nil)
+	ctx := resolve.OnlyCached(t.Context())
+	if _, err := r.LookupTXT(ctx, "example.org"); !errors.Is(err, resolve.ErrNotCached) || srv.Queries() != 0 {
+		t.Errorf("got %v and %d queries, want ErrNotCached and none", err, srv.Queries())
+	}
+	if _, err := r.LookupTXT(t.Context(), "example.org"); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := r.LookupTXT(ctx, "example.org"); err != nil || len(a.Records) != 2 {
+		t.Errorf("got %v, %v; want what is in the cache", a.Records, err)
+	}
+}
+
 func TestCacheIsBounded(t *testing.T) {
 	var zone strings.Builder
 	for i := range 100 {

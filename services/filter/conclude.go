@@ -40,12 +40,11 @@ func (e *exam) conclude(stage string) {
 }
 
 func (e *exam) addSPF() {
-	domain := e.spf.Domain
+	domain := e.sender.Domain
 	if domain == "" {
 		domain = "the sender"
 	}
-	text := fmt.Sprintf("SPF of %s: %s", domain, e.spf.Value)
-	e.add("SPF_"+upper(e.spf.Value), text)
+	e.add("SPF_"+upper(e.sender.Value), "SPF of "+domain+": "+string(e.sender.Value))
 }
 
 func (e *exam) addDKIM() {
@@ -68,7 +67,7 @@ func (e *exam) addDKIM() {
 func (e *exam) addDMARC() {
 	r := e.policy
 	if r.Value != mailauth.Fail {
-		e.add("DMARC_"+upper(r.Value), fmt.Sprintf("DMARC of %s: %s", r.Domain, r.Value))
+		e.add("DMARC_"+upper(r.Value), "DMARC of "+r.Domain+": "+string(r.Value))
 		return
 	}
 	text := fmt.Sprintf("message fails the DMARC policy of %s (%s)", r.Domain, r.Policy)

@@ -3,12 +3,9 @@ package filter
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"log/slog"
 	"net/netip"
-	"runtime/debug"
-	"strings"
-	"sync"
+	"strconv"
 	"time"
 
 	"github.com/mailfarm/mailfarm/internal/mailauth"
@@ -35,10 +32,10 @@ type exam struct {
 	gtube   gtubeFinder
 	size    int64
 
-	spf     mailauth.SPFResult // valid behind asking
-	asking  sync.WaitGroup     // counts the SPF evaluation
-	dkim    *mailauth.DKIM     // nil without signatures
-	dmarc   *mailauth.DMARC    // nil where nobody asks
+	spf     *mailauth.SPF   // nil where nobody asks
+	dkim    *mailauth.DKIM  // nil without signatures
+	dmarc   *mailauth.DMARC // nil where nobody asks
+	sender  mailauth.SPFResult
 	signed  []mailauth.DKIMResult
 	policy  mailauth.DMARCResult
 	verdict *mailv1.Verdict
@@ -57,15 +54,15 @@ func (s *Service) begin(ctx context.Context, env *mailv1.Envelope, trusted bool)
 	e.env, e.trusted, e.headed, e.size = env, trusted, false, 0
 	e.verdict = &mailv1.Verdict{Reasons: make([]*mailv1.Reason, 0, 8)}
 	e.floor, e.refusal = mailv1.Action_ACTION_ACCEPT, ""
-	e.spf, e.dkim, e.dmarc, e.signed, e.policy = mailauth.SPFResult{}, nil, nil, nil, mailauth.DMARCResult{}
+	e.spf, e.dkim, e.dmarc = nil, nil, nil
+	e.sender, e.signed, e.policy = mailauth.SPFResult{}, nil, mailauth.DMARCResult{}
 	e.ctx, e.cancel = context.WithCancel(ctx)
 	client, err := netip.ParseAddr(env.GetClient().GetAddress())
 	client = client.Unmap()
 	// Without a client's address (LMTP over a Unix socket, say) there is nothing to hold against the sender's domain.
 	e.skipped = !trusted && (err != nil || s.skips(client))
 	if !trusted && !e.skipped {
-		e.asking.Add(1)
-		go e.evaluateSPF(client)
+		e.spf = mailauth.StartSPF(e.ctx, s.deps.Resolve, client, env.GetClient().GetHelo(), env.ReversePath)
 	}
 	return e
 }
@@ -77,17 +74,6 @@ func (s *Service) skips(client netip.Addr) bool {
 		}
 	}
 	return false
-}
-
-func (e *exam) evaluateSPF(client netip.Addr) {
-	defer e.asking.Done()
-	defer func() {
-		if p := recover(); p != nil { // a hostile record must not end the process
-			e.s.deps.Log.Error("SPF panicked", obs.ReversePath(reversePath(e.env)), obs.Reason(fmt.Sprint(p)), obs.Stack(debug.Stack()))
-			e.spf = mailauth.SPFResult{Value: mailauth.TempError, Reason: "internal fault"}
-		}
-	}()
-	e.spf = mailauth.SPF(e.ctx, e.s.deps.Resolve, client, e.env.GetClient().GetHelo(), e.env.ReversePath)
 }
 
 // write takes the next octets of the message.
@@ -133,12 +119,14 @@ func (e *exam) finish(stage string) *mailv1.Verdict {
 		patience = min(patience, max(time.Until(d)-answerMargin, 0))
 	}
 	timer := time.AfterFunc(patience, e.cancel) // look-ups that have not ended then are temperrors
-	e.asking.Wait()
+	if e.spf != nil {
+		e.sender = e.spf.Finish()
+	}
 	if e.dkim != nil {
 		e.signed = e.dkim.Finish()
 	}
 	if e.dmarc != nil {
-		e.policy = e.dmarc.Finish(e.spf, e.signed, e.sample())
+		e.policy = e.dmarc.Finish(e.sender, e.signed, e.sample())
 	}
 	timer.Stop()
 	e.conclude(stage)
@@ -158,7 +146,9 @@ func (e *exam) sample() int {
 // end gives up what is under way and the exam itself. To be called once, whatever happened.
 func (e *exam) end() {
 	e.cancel()
-	e.asking.Wait()
+	if e.spf != nil {
+		e.spf.Finish()
+	}
 	if e.dkim != nil {
 		e.dkim.Wait()
 	}
@@ -171,15 +161,16 @@ func (e *exam) end() {
 
 // tell puts the verdict on record.
 func (e *exam) tell(took time.Duration) {
-	var detail strings.Builder
-	fmt.Fprintf(&detail, "%s %.1f", actionName(e.verdict.Action), e.verdict.Score)
+	b := make([]byte, 0, 128)
+	b = append(append(b, actionName(e.verdict.Action)...), ' ')
+	b = strconv.AppendFloat(b, e.verdict.Score, 'f', 1, 64)
 	for _, r := range e.verdict.Reasons {
-		detail.WriteByte(' ')
-		detail.WriteString(r.Name)
+		b = append(append(b, ' '), r.Name...)
 	}
+	detail := string(b)
 	e.s.deps.Trace.Emit(&mailv1.TraceEvent{
 		TimeNs: e.s.deps.Now().UnixNano(), Stage: "filter", Event: "judged", QueueId: e.env.QueueId, ConnId: e.env.GetClient().GetConnId(),
-		ReversePath: e.env.ReversePath, MessageId: e.env.MessageId, Detail: detail.String(), DurationUs: took.Microseconds(),
+		ReversePath: e.env.ReversePath, MessageId: e.env.MessageId, Detail: detail, DurationUs: took.Microseconds(),
 	})
 	level := slog.LevelDebug
 	if e.verdict.Action != mailv1.Action_ACTION_ACCEPT {
@@ -187,6 +178,6 @@ func (e *exam) tell(took time.Duration) {
 	}
 	if e.s.deps.Log.Enabled(e.ctx, level) {
 		e.s.deps.Log.LogAttrs(e.ctx, level, "judged", queueID(e.env.QueueId), obs.ReversePath(reversePath(e.env)),
-			obs.Reason(detail.String()), obs.Delay("filter", took))
+			obs.Reason(detail), obs.Delay("filter", took))
 	}
 }

@@ -34,7 +34,7 @@ func (e *exam) results() []mailauth.AuthResult {
 	}
 	rs := make([]mailauth.AuthResult, 0, 3+len(e.signed))
 	if !e.skipped {
-		rs = append(rs, e.spf.AuthResult(e.env.ReversePath))
+		rs = append(rs, e.sender.AuthResult(e.env.ReversePath))
 	}
 	for _, d := range e.signed {
 		rs = append(rs, d.AuthResult())

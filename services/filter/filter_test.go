@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/mailfarm/mailfarm/internal/envelope"
 	"github.com/mailfarm/mailfarm/internal/obs"
@@ -40,7 +41,8 @@ type farm struct {
 	t       testing.TB
 	dns     *dnstest.Server
 	service *Service
-	client  filterv1.FilterClient
+	client  filterv1.FilterClient // over gRPC
+	direct  filterv1.FilterClient
 	resolve *resolve.Resolver
 	bus     *fakeBus
 	bodies  *fakeBodies
@@ -72,7 +74,7 @@ func start(t testing.TB, change func(*Config)) *farm {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { stop(); f.resolve.Close() })
-	f.client = filterv1.NewFilterClient(conn)
+	f.client, f.direct = filterv1.NewFilterClient(conn), f.service.Direct()
 	return f
 }
 
@@ -81,18 +83,24 @@ func env(from, client string) *mailv1.Envelope {
 	return &mailv1.Envelope{QueueId: id[:], ReversePath: from, Client: &mailv1.Client{Address: client, Helo: "client.example.com"}}
 }
 
-// check sends a message in pieces of size octets.
+// check sends a message in pieces of size octets, over gRPC and directly, and wants the same verdict.
 func (f *farm) check(start *filterv1.CheckStart, msg string, size int) *mailv1.Verdict {
 	f.t.Helper()
-	v, err := f.tryCheck(f.t.Context(), start, msg, size)
+	v, err := tryCheck(f.t.Context(), f.client, start, msg, size)
 	if err != nil {
 		f.t.Fatal(err)
+	}
+	direct, err := tryCheck(f.t.Context(), f.direct, start, msg, size)
+	if err != nil || !proto.Equal(v, direct) {
+		f.t.Fatalf("over gRPC the verdict is %v, directly %v, %v", v, direct, err)
 	}
 	return v
 }
 
-func (f *farm) tryCheck(ctx context.Context, start *filterv1.CheckStart, msg string, size int) (*mailv1.Verdict, error) {
-	s, err := f.client.Check(ctx)
+func tryCheck(ctx context.Context, client filterv1.FilterClient, start *filterv1.CheckStart, msg string, size int) (*mailv1.Verdict, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s, err := client.Check(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -340,11 +348,13 @@ func TestDNSOutageIsTemperrorInTime(t *testing.T) {
 func TestCallersDeadlineIsKept(t *testing.T) {
 	f := start(t, func(c *Config) { c.Deadline = 30 * time.Second })
 	f.dns.Behave("", dnstest.Drop)
-	ctx, cancel := context.WithTimeout(t.Context(), answerMargin+300*time.Millisecond)
-	defer cancel()
-	v, err := f.tryCheck(ctx, &filterv1.CheckStart{Envelope: env("alice@good.example.com", "198.51.100.1")}, plain("alice@good.example.com"), 1000)
-	if err != nil || !strings.HasPrefix(names(v), "SPF_TEMPERROR") {
-		t.Errorf("got %s, %v; want a verdict with what there is before the caller gives up", names(v), err)
+	for name, client := range map[string]filterv1.FilterClient{"gRPC": f.client, "direct": f.direct} {
+		ctx, cancel := context.WithTimeout(t.Context(), answerMargin+300*time.Millisecond)
+		defer cancel()
+		v, err := tryCheck(ctx, client, &filterv1.CheckStart{Envelope: env("alice@good.example.com", "198.51.100.1")}, plain("alice@good.example.com"), 1000)
+		if err != nil || !strings.HasPrefix(names(v), "SPF_TEMPERROR") {
+			t.Errorf("%s: got %s, %v; want a verdict with what there is before the caller gives up", name, names(v), err)
+		}
 	}
 }
 
@@ -363,15 +373,17 @@ func TestBadCalls(t *testing.T) {
 	data := &filterv1.CheckRequest{Part: &filterv1.CheckRequest_Data{Data: []byte("x")}}
 	begin := &filterv1.CheckRequest{Part: &filterv1.CheckRequest_Start{Start: &filterv1.CheckStart{}}}
 	for name, reqs := range map[string][]*filterv1.CheckRequest{"nothing": nil, "data first": {data}, "two starts": {begin, begin}, "an empty part": {begin, {}}} {
-		s, err := f.client.Check(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, r := range reqs {
-			s.Send(r)
-		}
-		if _, err := s.CloseAndRecv(); status.Code(err) != codes.InvalidArgument {
-			t.Errorf("%s: got %v, want InvalidArgument", name, err)
+		for _, client := range []filterv1.FilterClient{f.client, f.direct} {
+			s, err := client.Check(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range reqs {
+				s.Send(r)
+			}
+			if _, err := s.CloseAndRecv(); status.Code(err) != codes.InvalidArgument {
+				t.Errorf("%s: got %v, want InvalidArgument", name, err)
+			}
 		}
 	}
 	// A start without an envelope is judged as far as it goes.
@@ -383,18 +395,29 @@ func TestBadCalls(t *testing.T) {
 func TestAbandonedCallLeavesNothing(t *testing.T) {
 	f := start(t, nil)
 	release := f.dns.Hold("")
-	ctx, cancel := context.WithCancel(t.Context())
-	s, err := f.client.Check(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Send(&filterv1.CheckRequest{Part: &filterv1.CheckRequest_Start{Start: &filterv1.CheckStart{Envelope: env("alice@good.example.com", "192.0.2.1")}}})
-	s.Send(&filterv1.CheckRequest{Part: &filterv1.CheckRequest_Data{Data: []byte(plain("alice@good.example.com"))}})
-	cancel()
-	if _, err := s.CloseAndRecv(); status.Code(err) != codes.Canceled {
-		t.Errorf("got %v, want Canceled", err)
+	for name, client := range map[string]filterv1.FilterClient{"gRPC": f.client, "direct": f.direct} {
+		ctx, cancel := context.WithCancel(t.Context())
+		s, err := client.Check(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Send(&filterv1.CheckRequest{Part: &filterv1.CheckRequest_Start{Start: &filterv1.CheckStart{Envelope: env("alice@good.example.com", "192.0.2.1")}}})
+		s.Send(&filterv1.CheckRequest{Part: &filterv1.CheckRequest_Data{Data: []byte(plain("alice@good.example.com"))}})
+		cancel()
+		if _, err := s.CloseAndRecv(); status.Code(err) != codes.Canceled {
+			t.Errorf("%s: got %v, want Canceled", name, err)
+		}
 	}
 	release() // that no goroutine is left is for goleak to say
+}
+
+func TestDirectCallThatPanics(t *testing.T) {
+	f := start(t, nil)
+	f.service.deps.Now = func() time.Time { panic("clock") }
+	_, err := tryCheck(t.Context(), f.direct, &filterv1.CheckStart{Envelope: env("", "192.0.2.1")}, plain("alice@good.example.com"), 1000)
+	if status.Code(err) != codes.Internal {
+		t.Errorf("got %v, want Internal", err)
+	}
 }
 
 func TestConfigNamesAllFaults(t *testing.T) {
@@ -451,22 +474,15 @@ func BenchmarkCheckPlain4KiB(b *testing.B) {
 			}
 		}
 	}
-	b.Run("grpc", func(b *testing.B) { run(b, func() *mailv1.Verdict { return f.check(start, msg, 32<<10) }) })
-	b.Run("alone", func(b *testing.B) {
-		data := []byte(msg)
+	call := func(b *testing.B, client filterv1.FilterClient) {
 		run(b, func() *mailv1.Verdict {
-			e := f.service.begin(b.Context(), start.Envelope, false)
-			defer e.end()
-			e.write(data)
-			return e.finish(stageDialogue)
-		})
-	})
-	b.Run("grpc-parallel", func(b *testing.B) {
-		b.ReportAllocs()
-		b.RunParallel(func(pb *testing.PB) {
-			for pb.Next() {
-				f.check(start, msg, 32<<10)
+			v, err := tryCheck(b.Context(), client, start, msg, 32<<10)
+			if err != nil {
+				b.Fatal(err)
 			}
+			return v
 		})
-	})
+	}
+	b.Run("grpc", func(b *testing.B) { call(b, f.client) })
+	b.Run("direct", func(b *testing.B) { call(b, f.direct) })
 }
