@@ -201,7 +201,15 @@ func (a *appender) message(start *storev1.AppendStart, lit wire.Literal) error {
 		// The store has answered already; its reason is there.
 		_, failed = a.stream.CloseAndRecv()
 	}
-	return tryCreate(failed)
+	return appendError(failed)
+}
+
+// appendError is what APPEND says of the store's refusal.
+func appendError(err error) error {
+	if status.Code(err) == codes.OutOfRange {
+		return no("TOOBIG", "message too large")
+	}
+	return tryCreate(err)
 }
 
 // fill reads until p is full or the literal ends: few large pieces instead of one per packet.
@@ -221,10 +229,7 @@ func fill(in *wire.Reader, p []byte) (int, error) {
 func (a *appender) finish() (reply, error) {
 	resp, err := a.stream.CloseAndRecv()
 	if err != nil {
-		if status.Code(err) == codes.InvalidArgument {
-			return no("CANNOT", "message not accepted"), nil
-		}
-		return reply{}, tryCreate(err)
+		return reply{}, appendError(err)
 	}
 	if sel := a.s.sel; sel != nil && uint64(sel.snap.ID) == resp.GetMailbox() {
 		a.s.dirty.Store(true)

@@ -7,7 +7,10 @@ import (
 	"io"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
+	"github.com/mailfarm/mailfarm/internal/obs"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
@@ -16,6 +19,7 @@ var errShortBody = errors.New("body is shorter than its index says")
 
 // bodyStream reads ranges of bodies in the order they were asked for.
 type bodyStream struct {
+	m      *mails
 	cancel context.CancelFunc
 	stream grpc.ServerStreamingClient[storev1.OpenResponse]
 	ranges []*storev1.BodyRange
@@ -31,9 +35,19 @@ func (m *mails) open(ranges []*storev1.BodyRange) (*bodyStream, error) {
 	stream, err := m.s.svc.deps.Bodies.Open(ctx, &storev1.OpenRequest{Ranges: ranges})
 	if err != nil {
 		cancel()
-		return nil, err
+		return nil, m.bodyError(err)
 	}
-	return &bodyStream{cancel: cancel, stream: stream, ranges: ranges, left: ranges[0].GetLength()}, nil
+	return &bodyStream{m: m, cancel: cancel, stream: stream, ranges: ranges, left: ranges[0].GetLength()}, nil
+}
+
+// bodyError tells a client that a body is damaged or lost (RFC 5530 CORRUPTION), and our log more loudly.
+func (m *mails) bodyError(err error) error {
+	switch code := status.Code(err); {
+	case code == codes.NotFound, code == codes.DataLoss, errors.Is(err, errShortBody):
+		m.s.log.Error("body cannot be read", obs.Error(err))
+		return no("CORRUPTION", "message cannot be read")
+	}
+	return err
 }
 
 // close gives the stream back, waiting for its end where that is next: a cancelled stream costs more.
@@ -56,13 +70,13 @@ func (b *bodyStream) ready() error {
 		}
 		piece, err := b.stream.Recv()
 		if err == io.EOF {
-			return errShortBody
+			return b.m.bodyError(errShortBody)
 		}
 		if err != nil {
-			return err
+			return b.m.bodyError(err)
 		}
 		if int(piece.GetRange()) != b.at || int64(len(piece.GetData())) > b.left {
-			return fmt.Errorf("%w: range %d of %d", errShortBody, b.at, len(b.ranges))
+			return b.m.bodyError(fmt.Errorf("%w: range %d of %d", errShortBody, b.at, len(b.ranges)))
 		}
 		b.held = piece.GetData()
 		b.left -= int64(len(b.held))

@@ -143,7 +143,7 @@ func (s *session) next() error {
 	if s.drain.Load() {
 		return errDrain
 	}
-	s.refused = reply{}
+	s.refused = bad("literal too large") // where decide is not even asked
 	command, err := s.in.Command(s.decide)
 	s.mu.Lock()
 	defer s.mu.Unlock()

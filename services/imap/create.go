@@ -11,10 +11,9 @@ import (
 // nameMax is the longest mailbox name, octets of UTF-8.
 const nameMax = 1000
 
-// specialUses are the attributes a mailbox can be made with (RFC 6154 §2, §3).
+// specialUses are the attributes a mailbox can be made with (RFC 6154 §2, §3); \All and \Flagged would be views over others.
 var specialUses = map[string]string{
-	`\ALL`: `\All`, `\ARCHIVE`: `\Archive`, `\DRAFTS`: `\Drafts`, `\FLAGGED`: `\Flagged`, `\JUNK`: `\Junk`, `\SENT`: `\Sent`,
-	`\TRASH`: `\Trash`,
+	`\ARCHIVE`: `\Archive`, `\DRAFTS`: `\Drafts`, `\JUNK`: `\Junk`, `\SENT`: `\Sent`, `\TRASH`: `\Trash`,
 }
 
 // create makes a mailbox (RFC 9051 §6.3.4, RFC 6154 §3).

@@ -16,6 +16,8 @@ const (
 	gapMax = 4 << 10
 	// filterMax is the largest header that HEADER.FIELDS selects from in memory, where the part index has no list of fields.
 	filterMax = 4 << 20
+	// rangesMax is about how many ranges one call asks for.
+	rangesMax = 2000
 	// decodeMemory is the largest part that BINARY decodes in memory; larger ones are read twice.
 	decodeMemory = 256 << 10
 )
@@ -46,30 +48,52 @@ type segment struct {
 	take  int64
 }
 
-// writeData plans the octets of a batch, asks for them in one call, and writes the responses.
+// writeData plans the octets of a batch, asks for them in one call, or several where there are many, and writes the responses.
 func (f *fetcher) writeData() error {
-	var ranges []*storev1.BodyRange
-	for i := range f.rows {
-		r := &f.rows[i]
-		r.data = r.data[:0]
-		if r.mail == nil {
-			continue
-		}
-		for k := range f.items {
-			it := &f.items[k]
-			switch it.kind {
-			case itemSection, itemBinary, itemBinarySize:
-				d, err := f.mails.plan(it, r.mail)
-				if err != nil {
-					return err
-				}
-				if d.part == nil {
-					ranges = d.ask(ranges)
-				}
-				r.data = append(r.data, d)
+	for begin := 0; begin < len(f.rows); {
+		var ranges []*storev1.BodyRange
+		end := begin
+		for ; end < len(f.rows) && (len(ranges) < rangesMax || end == begin); end++ {
+			var err error
+			if ranges, err = f.planRow(&f.rows[end], ranges); err != nil {
+				return err
 			}
 		}
+		if len(ranges) > 2*rangesMax {
+			return no("LIMIT", "too many sections of one message")
+		}
+		if err := f.writeRows(f.rows[begin:end], ranges); err != nil {
+			return err
+		}
+		begin = end
 	}
+	return nil
+}
+
+// planRow plans one message's octets and appends what is to be read for them.
+func (f *fetcher) planRow(r *row, ranges []*storev1.BodyRange) ([]*storev1.BodyRange, error) {
+	if r.mail == nil {
+		return ranges, nil
+	}
+	for k := range f.items {
+		it := &f.items[k]
+		switch it.kind {
+		case itemSection, itemBinary, itemBinarySize:
+			d, err := f.mails.plan(it, r.mail)
+			if err != nil {
+				return nil, err
+			}
+			if d.part == nil {
+				ranges = d.ask(ranges)
+			}
+			r.data = append(r.data, d)
+		}
+	}
+	return ranges, nil
+}
+
+// writeRows writes the responses of messages whose octets are asked for together.
+func (f *fetcher) writeRows(rows []row, ranges []*storev1.BodyRange) error {
 	if len(ranges) > 0 {
 		stream, err := f.mails.open(ranges)
 		if err != nil {
@@ -78,8 +102,8 @@ func (f *fetcher) writeData() error {
 		defer stream.close()
 		f.mails.stream = stream
 	}
-	for i := range f.rows {
-		r := &f.rows[i]
+	for i := range rows {
+		r := &rows[i]
 		if r.mail == nil {
 			continue
 		}
@@ -388,7 +412,7 @@ func (r *partReader) Read(p []byte) (int, error) {
 		piece := r.pieces[0]
 		r.pieces = r.pieces[1:]
 		if piece.Prefix {
-			r.stream = &bodyStream{held: r.mail.overlay.Prefix[piece.Offset:piece.End()], cancel: func() {}}
+			r.stream = &bodyStream{m: r.m, held: r.mail.overlay.Prefix[piece.Offset:piece.End()], cancel: func() {}}
 		} else {
 			var err error
 			r.stream, err = r.m.open([]*storev1.BodyRange{{BlobId: r.mail.email.GetBlobId(), Offset: piece.Offset, Length: piece.Length}})

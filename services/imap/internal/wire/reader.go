@@ -258,7 +258,7 @@ func (r *Reader) take(n int) error {
 
 // drop gives up the command from its line at the given offset on.
 func (r *Reader) drop(reason error, line int) ([]byte, error) {
-	r.keep()
+	r.nkept = copy(r.kept[:], r.buf[r.start:r.w])
 	r.start, r.end = r.start+line, r.start+line
 	lit, ok, err := r.dropLine()
 	if err == nil && ok && lit.NonSync {
