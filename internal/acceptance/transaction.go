@@ -24,10 +24,7 @@ type Transaction struct {
 func (t *Transaction) Mail(a *Acceptor, c *smtpd.Conn, account string, from envelope.ReversePath, opts *smtp.MailOptions) {
 	id := envelope.NewQueueID(a.deps.Now())
 	client := &mailv1.Client{
-		Helo: c.Helo(), Protocol: c.Protocol(opts.UTF8), Account: account, ConnId: c.ID(),
-	}
-	if addr := c.RemoteAddr(); addr.IsValid() {
-		client.Address = addr.WithZone("").String()
+		Address: c.Client(), Helo: c.Helo(), Protocol: c.Protocol(opts.UTF8), Account: account, ConnId: c.ID(),
 	}
 	if state := c.TLS(); state != nil {
 		client.TlsVersion = strings.ReplaceAll(tls.VersionName(state.Version), " ", "")

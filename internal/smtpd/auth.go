@@ -147,7 +147,7 @@ func (c *Conn) authFailed(mechanism string, err error) {
 	r := replyOf(err)
 	c.server.stats.authFailures.Add(1)
 	c.log.LogAttrs(c.ctx, slog.LevelInfo, "authentication failed",
-		obs.Client(c.remote.String()), slog.String("mechanism", mechanism), obs.Reply(r.String()))
+		obs.Client(c.client), slog.String("mechanism", mechanism), obs.Reply(r.String()))
 	if r.Code == 451 {
 		r = reply.Transient(454, "4.7.0", "temporary authentication failure").Because(err) // RFC 4954 §6
 	}

@@ -39,7 +39,8 @@ func (c *Conn) handleData(args []byte) {
 func (c *Conn) hasRecipient() bool {
 	switch {
 	case !c.mail:
-		c.mistake(503, "5.5.1", "say MAIL first")
+		// Chunks may be pipelined behind one that was refused: no mistake, unless it goes on for ever.
+		c.idleCommand(503, "5.5.1", "say MAIL first")
 	case c.rcpts == 0 && c.server.cfg.LMTP:
 		c.reply(503, "5.5.1", "no valid recipients") // RFC 2033 §4.2
 	case c.rcpts == 0:

@@ -133,6 +133,9 @@ func (s *Server) admit(conn net.Conn, implicitTLS bool) *Conn {
 		return nil
 	}
 	c := &Conn{server: s, raw: conn, conn: conn, id: newConnID(), remote: remote}
+	if remote.IsValid() {
+		c.client = remote.String()
+	}
 	c.in.conn, c.in.buf, c.in.beforeRead = conn, c.in.small[:], c.beforeRead
 	s.conns[c] = struct{}{}
 	s.perAddr[network]++
@@ -142,7 +145,7 @@ func (s *Server) admit(conn net.Conn, implicitTLS bool) *Conn {
 	s.stats.connections.Add(1)
 	c.ctx = s.base
 	c.log = s.log.With(obs.ConnID(c.id))
-	c.log.LogAttrs(c.ctx, slog.LevelDebug, "connected", obs.Client(remote.String()))
+	c.log.LogAttrs(c.ctx, slog.LevelDebug, "connected", obs.Client(c.client))
 	return c
 }
 
@@ -207,7 +210,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 func remoteAddr(conn net.Conn) netip.Addr {
 	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr().Unmap()
+		return tcp.AddrPort().Addr().Unmap().WithZone("")
 	}
 	return netip.Addr{}
 }

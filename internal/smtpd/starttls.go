@@ -53,7 +53,7 @@ func (c *Conn) handshake() error {
 	c.server.stats.handshakes.Add(1)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		c.server.stats.failedHandshakes.Add(1)
-		c.log.LogAttrs(c.ctx, slog.LevelInfo, "TLS handshake failed", obs.Client(c.remote.String()), obs.Error(err))
+		c.log.LogAttrs(c.ctx, slog.LevelInfo, "TLS handshake failed", obs.Client(c.client), obs.Error(err))
 		c.writeErr = errWrite // Nothing can be said any more.
 		return err
 	}

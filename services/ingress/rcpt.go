@@ -70,7 +70,7 @@ func refusal(kind directoryv1.Kind) error {
 func (s *session) refused(ctx context.Context, r *smtpd.Rcpt) {
 	text := reply.Of(r.Err).String()
 	s.s.deps.Log.LogAttrs(ctx, slog.LevelInfo, "recipient refused", obs.ConnID(s.conn.ID()),
-		obs.Client(s.conn.RemoteAddr().String()), obs.ReversePath(envelope.ReversePath(s.tx.ReversePath())),
+		obs.Client(s.conn.Client()), obs.ReversePath(envelope.ReversePath(s.tx.ReversePath())),
 		obs.ForwardPath(r.To), obs.Reply(text))
 	s.s.deps.Trace.Emit(&mailv1.TraceEvent{
 		TimeNs: s.s.deps.Now().UnixNano(), Stage: "smtp", Event: "refused", QueueId: s.tx.QueueID(), ConnId: s.conn.ID(),

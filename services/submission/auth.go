@@ -93,7 +93,7 @@ func (s *session) Auth(ctx context.Context, mechanism string) (smtpd.Mechanism, 
 func (s *session) loggedIn(ctx context.Context, account uint64, address, mechanism string) {
 	s.account, s.address, s.owned = mailbox.AccountID(account), address, ""
 	s.s.deps.Log.LogAttrs(ctx, slog.LevelInfo, "logged in", obs.ConnID(s.conn.ID()),
-		obs.Client(s.conn.RemoteAddr().String()), obs.User(address), slog.String("mechanism", mechanism))
+		obs.Client(s.conn.Client()), obs.User(address), slog.String("mechanism", mechanism))
 }
 
 // password asks the directory.
@@ -104,7 +104,7 @@ func (s *session) password(ctx context.Context, user, password, mechanism string
 	asking, cancel := context.WithTimeout(ctx, authTimeout)
 	defer cancel()
 	answer, err := s.s.deps.Directory.Login(asking, &directoryv1.LoginRequest{
-		User: user, Password: password, Client: s.conn.RemoteAddr().String(), Service: authService,
+		User: user, Password: password, Client: s.conn.Client(), Service: authService,
 	})
 	if err != nil {
 		return authError(err)

@@ -47,7 +47,7 @@ func (s *session) owns(ctx context.Context, from envelope.ReversePath) error {
 		return errAway.Because(fmt.Errorf("ask who owns the sender: %w", err))
 	case len(answer.GetOwns()) != 1 || !answer.GetOwns()[0]:
 		s.s.deps.Log.LogAttrs(ctx, slog.LevelInfo, "sender refused", obs.ConnID(s.conn.ID()),
-			obs.Client(s.conn.RemoteAddr().String()), obs.User(s.address), obs.ReversePath(from), obs.Reply(errNotYours.String()))
+			obs.Client(s.conn.Client()), obs.User(s.address), obs.ReversePath(from), obs.Reply(errNotYours.String()))
 		return errNotYours
 	}
 	return nil

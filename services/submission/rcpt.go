@@ -58,7 +58,7 @@ func refusal(kind directoryv1.Kind) error {
 func (s *session) refused(ctx context.Context, r *smtpd.Rcpt) {
 	text := reply.Of(r.Err).String()
 	s.s.deps.Log.LogAttrs(ctx, slog.LevelInfo, "recipient refused", obs.ConnID(s.conn.ID()),
-		obs.Client(s.conn.RemoteAddr().String()), obs.User(s.address), obs.ForwardPath(r.To), obs.Reply(text))
+		obs.Client(s.conn.Client()), obs.User(s.address), obs.ForwardPath(r.To), obs.Reply(text))
 	s.s.deps.Trace.Emit(&mailv1.TraceEvent{
 		TimeNs: s.s.deps.Now().UnixNano(), Stage: "smtp", Event: "refused", QueueId: s.tx.QueueID(), ConnId: s.conn.ID(),
 		ReversePath: s.tx.ReversePath(), ForwardPath: string(r.To), Detail: text,

@@ -46,7 +46,7 @@ func (x *scramExchange) step(response []byte) (*directoryv1.AuthenticateResponse
 			return nil, err
 		}
 		x.stream = stream
-		req.Mechanism, req.Client, req.Service = x.mechanism, x.s.conn.RemoteAddr().String(), authService
+		req.Mechanism, req.Client, req.Service = x.mechanism, x.s.conn.Client(), authService
 		// Also without -PLUS: it tells that -PLUS was offered, and a client that thinks otherwise was deceived.
 		req.ChannelBinding = x.s.channelBinding()
 	}
