@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
 	"github.com/mailfarm/mailfarm/internal/blob"
 	"github.com/mailfarm/mailfarm/internal/envelope"
 	"github.com/mailfarm/mailfarm/internal/index"
@@ -156,6 +159,28 @@ func TestAuditCountsEveryState(t *testing.T) {
 	if got.Frames != 3 {
 		t.Errorf("got %d frames, want 3", got.Frames)
 	}
+	reg := prometheus.NewRegistry()
+	w.part.deps.Metrics = reg
+	part, err := newLedgerPart(w.cfg, w.part.deps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := untilIdle(w.ctx, part.tasks[3]); err != nil {
+		t.Fatal(err)
+	}
+	families := must(reg.Gather())
+	values := map[string]float64{}
+	for _, f := range families {
+		if f.GetMetric()[0].GetGauge() != nil {
+			values[f.GetName()] = f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	got.ProtoReflect().Range(func(d protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		if d.Kind() == protoreflect.Uint64Kind && values["mailfarm_audit_"+string(d.Name())] != float64(v.Uint()) {
+			t.Errorf("metric of %s: got %v, want %d", d.Name(), values["mailfarm_audit_"+string(d.Name())], v.Uint())
+		}
+		return true
+	})
 }
 
 // sumOf is what AuditResponse says of accepted.
