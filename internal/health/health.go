@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"sync/atomic"
 	"time"
 
@@ -27,7 +28,8 @@ type Check struct {
 	Ask  func(ctx context.Context) error
 }
 
-// Server answers /healthz (the process lives: it does not ask neighbours), /readyz (it could serve now) and /metrics.
+// Server answers /healthz (the process lives: it does not ask neighbours), /readyz (it could serve now) and /metrics; on a
+// loopback address also /debug/pprof/.
 type Server struct {
 	listener net.Listener
 	http     *http.Server
@@ -43,6 +45,12 @@ func New(l net.Listener, log *slog.Logger, metrics prometheus.Gatherer, checks [
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	if addr, ok := l.Addr().(*net.TCPAddr); ok && addr.IP.IsLoopback() {
+		// Profiles show what the process works on: for who is on this machine only.
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "mailfarm: see /healthz, /readyz and /metrics")
 	})
