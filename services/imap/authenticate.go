@@ -114,6 +114,10 @@ func (x *exchange) prompt(challenge []byte) ([]byte, error) {
 	if len(line) == 1 && line[0] == '*' {
 		return nil, errCancelled
 	}
+	if len(line) == 1 && line[0] == '=' {
+		// QUIRK: go-imap writes an empty response as RFC 4959 has it for initial ones only.
+		line = nil
+	}
 	response, err := base64.StdEncoding.AppendDecode(nil, line)
 	if err != nil {
 		return nil, bad("bad base64")

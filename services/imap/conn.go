@@ -33,6 +33,7 @@ type conn struct {
 	// waiting tells that no command is in progress; drain that the session is to end at the next such moment.
 	waiting atomic.Bool
 	drain   atomic.Bool
+	drained atomic.Bool // drain's interruption of a read was seen
 	// idling tells Read not to touch out, which belongs to pushes then. Written by the session's goroutine under session.mu.
 	idling bool
 	// readErr is a read that failed within a command: the connection is to end.
@@ -61,9 +62,14 @@ func (c *conn) Read(p []byte) (int, error) {
 			return 0, errDrain
 		}
 		n, err := c.nc.Read(p)
-		if n == 0 && c.drain.Load() && errors.Is(err, os.ErrDeadlineExceeded) && !c.waiting.Load() {
-			// interrupt came in the middle of a command, which may end.
-			continue
+		if n == 0 && c.drain.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+			if c.waiting.Load() {
+				return 0, errDrain
+			}
+			// interrupt came in the middle of a command, which may end; another interrupt does not come.
+			if c.drained.CompareAndSwap(false, true) {
+				continue
+			}
 		}
 		return n, err
 	}

@@ -72,9 +72,12 @@ func AppendMailbox(b []byte, name string, utf8OK bool) []byte {
 }
 
 // DecodeMailbox reads a mailbox name. INBOX is upper-case whatever it came in.
+//
+// QUIRK: go-imap and others write UTF-8 as soon as IMAP4rev2 is offered. Modified UTF-7 has no octets above 127, so a name
+// with such is taken for UTF-8 also where that was not enabled.
 func DecodeMailbox(name []byte, utf8OK bool) (string, bool) {
 	out := string(name)
-	if !utf8OK {
+	if !utf8OK && !(hasHigh(name) && utf8.Valid(name)) {
 		var ok bool
 		if out, ok = DecodeUTF7(name); !ok {
 			return "", false
@@ -89,6 +92,15 @@ func DecodeMailbox(name []byte, utf8OK bool) (string, bool) {
 		}
 	}
 	return canonicalInbox(out), true
+}
+
+func hasHigh(b []byte) bool {
+	for _, c := range b {
+		if c >= utf8.RuneSelf {
+			return true
+		}
+	}
+	return false
 }
 
 func canonicalInbox(name string) string {
