@@ -233,7 +233,7 @@ func listen(t testing.TB, cfg smtpd.Config, b smtpd.Backend, implicitTLS bool) (
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l, implicitTLS) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := s.Shutdown(ctx); err != nil {
 			t.Errorf("shutdown: %v", err)

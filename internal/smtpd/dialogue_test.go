@@ -171,7 +171,7 @@ func (p *player) connect() {
 	if err != nil {
 		p.fatalf("%v", err)
 	}
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	p.conn, p.in = conn, bufio.NewReader(conn)
 }
 

@@ -169,7 +169,7 @@ func dial(t *testing.T, addr string, useTLS bool) *talk {
 		conn = tls.Client(conn, clientTLS)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	c := &talk{t, conn, bufio.NewReader(conn)}
 	c.reply()
 	return c
