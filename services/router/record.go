@@ -141,7 +141,7 @@ func localWork(j *job, row *storev1.RecipientRow) *mailv1.LocalWork {
 		QueueId: j.message.QueueId, Number: row.Number, Generation: row.Generation, Account: row.Account,
 		ForwardPath: row.ForwardPath, Detail: row.Detail, Notify: row.Notify, Orcpt: row.Orcpt,
 	}
-	if len(j.work.Data()) <= maxCarried {
+	if j.size <= maxCarried {
 		m := j.message
 		// The other recipients are none of this mailbox's business.
 		w.Message = &mailv1.Accepted{

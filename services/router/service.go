@@ -50,6 +50,7 @@ type job struct {
 	id      envelope.QueueID
 	rows    []*storev1.RecipientRow
 	began   time.Time
+	size    int // octets of the work
 }
 
 // route works on a batch: decode, resolve, record, hint, let go.
@@ -117,7 +118,7 @@ func (s *Service) decode(ctx context.Context, w *bus.Work) (*job, error) {
 			return nil, fmt.Errorf("message %s: %w", id, err)
 		}
 	}
-	return &job{work: w, message: m, id: id, began: s.deps.Now()}, nil
+	return &job{work: w, message: m, id: id, began: s.deps.Now(), size: len(w.Data())}, nil
 }
 
 // readTail fills in what was too large for the bus.
