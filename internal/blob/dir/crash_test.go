@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/mailfarm/mailfarm/internal/blob"
 	"github.com/mailfarm/mailfarm/internal/blob/dir/vfs/memfs"
 )
 
@@ -36,6 +37,9 @@ func cutAt(n int) func(memfs.Op) error {
 func scriptOps(t *testing.T) int {
 	w := newWorld(t)
 	w.script()
+	if n := int(w.flushes.Load()); n >= len(w.answered) {
+		t.Errorf("%d flushes for %d frames: no batches", n, len(w.answered))
+	}
 	if len(w.errs) > 0 || len(w.answered) != 20 {
 		t.Fatalf("script without faults: %v: %v", w, w.errs)
 	}
@@ -192,6 +196,9 @@ func TestFaults(t *testing.T) {
 						t.Errorf("%s: no commit behind the fault: %v", what, w.errs)
 					}
 					w.check(what + ", behind the fault")
+					if test.full {
+						w.checkBodies(what)
+					}
 					what += ", power cut, kept " + name
 					w.restart(keep)
 					w.check(what)
@@ -203,5 +210,81 @@ func TestFaults(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestFaultThenEnd has an operation fail, with nothing done behind it but the process's or the machine's end: no later
+// segment says where the failed one ends. What was answered ErrFull is not there even so.
+func TestFaultThenEnd(t *testing.T) {
+	tests := map[string]func(n int) func(memfs.Op) error{
+		"no room": func(n int) func(memfs.Op) error {
+			return failing(n, 1<<30, syscall.ENOSPC, memfs.Write, memfs.Create)
+		},
+		"no room, then broken": func(n int) func(memfs.Op) error {
+			full := failing(n, 1, syscall.ENOSPC, memfs.Write, memfs.Sync)
+			broken := failing(n+1, 1<<30, syscall.EIO, memfs.Truncate, memfs.Sync, memfs.SyncDir, memfs.Remove, memfs.Create)
+			return func(op memfs.Op) error {
+				if err := full(op); err != nil {
+					return err
+				}
+				return broken(op)
+			}
+		},
+		"broken": func(n int) func(memfs.Op) error {
+			return failing(n, 1<<30, syscall.EIO, memfs.Truncate, memfs.Sync, memfs.SyncDir, memfs.Create)
+		},
+	}
+	for name, fault := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for n := range everyOp(t) {
+				all := keeps(uint64(n), 1)
+				all[killed] = nil
+				for kept, keep := range all {
+					what := fmt.Sprintf("%s at %d, kept %s", name, n, kept)
+					w := newWorld(t)
+					w.halt = true
+					w.fs.Inject(fault(n))
+					w.script()
+					w.halt = false
+					if kept == killed {
+						w.kill()
+					} else {
+						w.restart(keep)
+					}
+					w.check(what)
+					w.checkSwept(what)
+					w.close()
+					if t.Failed() {
+						t.Fatalf("%s: %v", what, w)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestSweepThenPowerCut cuts the power behind a sweep: what came back is swept again.
+func TestSweepThenPowerCut(t *testing.T) {
+	for kept, keep := range keeps(3, 20) {
+		w := newWorld(t)
+		w.open()
+		w.commit(30_000)
+		for range 3 {
+			d, err := w.s.Create(blob.ID{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Discard()
+			d.Write(make([]byte, 30_000))
+		}
+		w.kill()
+		if n, err := w.s.Sweep(t.Context()); n != 3 || err != nil {
+			t.Errorf("Sweep: %d, %v; want 3", n, err)
+		}
+		w.restart(keep)
+		w.check("kept " + kept)
+		w.checkSwept("kept " + kept)
+		w.close()
 	}
 }

@@ -122,6 +122,7 @@ type Store struct {
 	// durable is where self ends: segment and offset, packed by pack.
 	durable atomic.Uint64
 	bodies  atomic.Uint64 // last number of a body apart
+	noRoom  atomic.Bool   // told that room ran out
 
 	queue  chan *pending
 	writer writer

@@ -27,8 +27,17 @@ func full(err error) error {
 	return err
 }
 
+// logNoRoom tells once that room ran out; logRoom, once, that there is some again. In between every commit fails alike.
 func (s *Store) logNoRoom(err error) {
-	s.opt.Log.Error("blob store ran out of room", obs.Path(s.root), obs.Error(err))
+	if s.noRoom.CompareAndSwap(false, true) {
+		s.opt.Log.Error("blob store ran out of room", obs.Path(s.root), obs.Error(err))
+	}
+}
+
+func (s *Store) logRoom() {
+	if s.noRoom.CompareAndSwap(true, false) {
+		s.opt.Log.Info("blob store has room again", obs.Path(s.root))
+	}
 }
 
 func (s *Store) logUnsettled(incarnation uint64, err error) {

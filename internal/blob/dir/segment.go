@@ -91,7 +91,11 @@ func (w *writer) abandon(cause error) (gone bool) {
 	w.seg = nil
 	s.metrics.abandoned.Inc()
 	path := s.segmentPath(s.self.id, seg.number)
-	s.opt.Log.Error("segment abandoned", obs.Path(path), obs.Error(cause))
+	if isNoRoom(cause) {
+		s.logNoRoom(cause)
+	} else {
+		s.opt.Log.Error("segment abandoned", obs.Path(path), obs.Error(cause))
+	}
 	err := seg.file.Truncate(seg.end)
 	if err == nil {
 		err = seg.file.Sync()

@@ -1,7 +1,9 @@
 package dir_test
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -52,7 +54,8 @@ func TestNoRoomAtOpen(t *testing.T) {
 	s.Close()
 
 	fs.Inject(failing(1, 1<<30, syscall.ENOSPC, memfs.Mkdir, memfs.Create, memfs.Write))
-	s = open(t, "/blob", dir.Options{FS: fs})
+	var log bytes.Buffer
+	s = open(t, "/blob", dir.Options{FS: fs, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	blobtest.Check(t, s, id, m)
 	blobtest.CheckScan(t, s, map[blob.ID]blobtest.Message{id: m})
 	for _, size := range []int{10, 2 * blob.SpoolMemory} {
@@ -73,6 +76,11 @@ func TestNoRoomAtOpen(t *testing.T) {
 	m2 := blobtest.NewMessage(2, 100)
 	id2 := blobtest.Commit(t, s, m2)
 	s.Close()
+	for _, event := range []string{"blob store ran out of room", "blob store has room again"} {
+		if n := strings.Count(log.String(), event); n != 1 {
+			t.Errorf("%q logged %d times, want once:\n%s", event, n, &log)
+		}
+	}
 	s = open(t, "/blob", dir.Options{FS: fs})
 	defer s.Close()
 	blobtest.CheckScan(t, s, map[blob.ID]blobtest.Message{id: m, id2: m2})

@@ -3,11 +3,11 @@ package dir_test
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mailfarm/mailfarm/internal/blob"
@@ -23,6 +23,9 @@ type world struct {
 	fs  *memfs.FS
 	s   *dir.Store // nil while it could not be opened
 	now time.Time
+	// halt has nothing be done behind the first error.
+	halt    bool
+	flushes atomic.Int32 // of frames
 
 	mu       sync.Mutex
 	seed     uint64
@@ -51,7 +54,7 @@ func (w *world) open() bool {
 		return true
 	}
 	s, err := dir.Open(w.t.Context(), "/blob", dir.Options{
-		FS: w.fs, Log: quiet, SegmentBytes: testSegment, Threshold: testThreshold, ZeroAhead: 4 << 10, MaxOpenFiles: 3,
+		FS: yielding{w.fs, &w.flushes}, Log: quiet, SegmentBytes: testSegment, Threshold: testThreshold, ZeroAhead: 4 << 10, MaxOpenFiles: 3,
 		Now: func() time.Time { return w.now },
 	})
 	if err != nil {
@@ -116,36 +119,68 @@ func (w *world) note(id blob.ID, m blobtest.Message, err error) {
 	}
 }
 
+func (w *world) halted() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.halt && len(w.errs) > 0
+}
+
 func (w *world) commit(n int) {
+	if w.halted() {
+		return
+	}
+	if m, d := w.draft(n); d != nil {
+		defer d.Discard()
+		id, err := d.Commit(w.t.Context(), m.Meta)
+		w.note(id, m, err)
+	}
+}
+
+// draft writes a body; nil where that failed.
+func (w *world) draft(n int) (blobtest.Message, blob.Draft) {
 	m := w.message(n)
 	d, err := w.s.Create(blob.ID{})
 	if err != nil {
 		w.t.Errorf("Create: %v", err)
-		return
+		return m, nil
 	}
-	defer d.Discard()
 	for part := range slices.Chunk(m.Body, 7000) {
 		if _, err := d.Write(part); err != nil {
 			// Not committed: whatever the error, nothing may be kept.
 			w.mu.Lock()
 			w.errs, w.full[m.Meta.QueueID] = append(w.errs, err), true
 			w.mu.Unlock()
-			return
+			d.Discard()
+			return m, nil
 		}
 	}
-	id, err := d.Commit(w.t.Context(), m.Meta)
-	w.note(id, m, err)
+	return m, d
 }
 
+// commitAtOnce commits several drafts at once; most of them go into one batch.
 func (w *world) commitAtOnce(sizes ...int) {
 	var wg sync.WaitGroup
+	start := make(chan struct{})
 	for _, n := range sizes {
-		wg.Go(func() { w.commit(n) })
+		if w.halted() {
+			break
+		}
+		if m, d := w.draft(n); d != nil {
+			wg.Go(func() {
+				<-start
+				id, err := d.Commit(w.t.Context(), m.Meta)
+				w.note(id, m, err)
+			})
+		}
 	}
+	close(start)
 	wg.Wait()
 }
 
 func (w *world) share(parent blob.ID) {
+	if w.halted() {
+		return
+	}
 	w.mu.Lock()
 	m := blobtest.Message{Meta: w.answered[parent].Meta, Body: w.answered[parent].Body}
 	w.mu.Unlock()
@@ -206,12 +241,18 @@ func (w *world) check(what string) []blob.ID {
 	return found
 }
 
-// checkSwept sweeps and looks for bodies that are left without a frame.
+// checkSwept sweeps, and checks bodies.
 func (w *world) checkSwept(what string) {
 	w.t.Helper()
 	if _, err := w.s.Sweep(w.t.Context()); err != nil {
 		w.t.Errorf("%s: Sweep: %v", what, err)
 	}
+	w.checkBodies(what)
+}
+
+// checkBodies looks for bodies that are left without a frame.
+func (w *world) checkBodies(what string) {
+	w.t.Helper()
 	used := 0
 	for _, f := range blobtest.ScanAll(w.t, w.s) {
 		if f.Size > testThreshold && f.ID.Length < testThreshold && !w.isShared(f) {
@@ -260,41 +301,6 @@ func (w *world) bodies() (all []string) {
 	return all
 }
 
-// script is a life with all that a writer does: small and large bodies, batches, shared bodies, new segments, a restart.
-func (w *world) script() {
-	if !w.open() && !w.open() {
-		return
-	}
-	w.commit(0)
-	w.commit(4000)
-	w.commitAtOnce(100, 5000, 3000, 9000, 19_000, 25_000)
-	w.commit(22_000)
-	if last := w.last(); !last.IsZero() {
-		w.share(last)
-	}
-	w.commit(15_000)
-	w.commitAtOnce(18_000, 19_000, 70_000)
-	w.commit(10)
-	w.close()
-	if !w.open() && !w.open() {
-		return
-	}
-	w.commit(1000)
-	if last := w.last(); !last.IsZero() {
-		w.share(last)
-	}
-	w.commitAtOnce(21_000, 20)
-	w.commit(2000)
-}
-
 func (w *world) String() string {
-	return fmt.Sprintf("%d answered, %d unknown, %d full, %v", len(w.answered), len(w.unknown), len(w.full), slices.Sorted(maps.Keys(w.answeredNames())))
-}
-
-func (w *world) answeredNames() map[string]bool {
-	names := map[string]bool{}
-	for id := range w.answered {
-		names[id.String()] = true
-	}
-	return names
+	return fmt.Sprintf("%d answered, %d unknown, %d full: %v", len(w.answered), len(w.unknown), len(w.full), w.errs)
 }

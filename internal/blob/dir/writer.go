@@ -110,6 +110,7 @@ func (w *writer) write(ps []*pending) int {
 	seg.length = max(seg.length, end+ahead)
 	seg.end = end
 	w.s.durable.Store(pack(seg.endsAt()))
+	w.s.logRoom()
 	w.s.metrics.frames.Observe(float64(n))
 	w.answer(ps[:n], nil, false)
 	return n
