@@ -362,7 +362,11 @@ func (r *audit) explain(ctx context.Context, frames []blob.Scanned) error {
 			continue
 		}
 		u := unknownFrame{Scanned: f, decision: decisions[i], waiting: waiting[i]}
-		if u.tail, err = decodeTail(f.Meta.Tail); err != nil {
+		u.tail, err = decodeTail(f.Meta.Tail)
+		if err == nil && len(u.tail.GetEnvelope().GetRecipients()) == 0 {
+			err = errNoRecipient
+		}
+		if err != nil {
 			r.out.Accepted++
 			r.unaccounted(f.Meta.QueueID, 0, err.Error())
 			continue

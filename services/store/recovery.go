@@ -247,6 +247,9 @@ func decodeTail(b []byte) (*mailv1.FrameTail, error) {
 	return tail, nil
 }
 
+// errNoRecipient is a frame that names nobody: no router can do anything with it.
+var errNoRecipient = errors.New("the frame's tail names no recipient")
+
 // settledByTail tells whether the verdict in a tail has settled the message: it was refused, or discarded on record.
 func settledByTail(v *mailv1.Verdict) bool {
 	return v.GetAction() == mailv1.Action_ACTION_REJECT || v.GetAction() == mailv1.Action_ACTION_DISCARD
@@ -383,9 +386,12 @@ func (s *scanner) accountUnknown(ctx context.Context, frames []blob.Scanned) err
 			continue
 		}
 		tail, err := decodeTail(f.Meta.Tail)
+		if err == nil && len(tail.GetEnvelope().GetRecipients()) == 0 {
+			err = errNoRecipient
+		}
 		switch {
 		case err != nil:
-			s.log.ErrorContext(ctx, "message withheld: its tail cannot be read", obs.QueueID(f.Meta.QueueID), obs.Error(err))
+			s.log.ErrorContext(ctx, "message withheld: it cannot be routed", obs.QueueID(f.Meta.QueueID), obs.Error(err))
 			old = append(old, ledger.Withheld{ID: f.Meta.QueueID, BlobID: f.ID})
 			continue
 		case settledByTail(tail.Verdict):

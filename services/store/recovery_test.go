@@ -228,6 +228,18 @@ func TestBeyondTheHorizonAnOperatorDecides(t *testing.T) {
 	}
 }
 
+func TestFrameThatNamesNobodyBlocksNobody(t *testing.T) {
+	w := newWorld(t)
+	w.frame(blob.Accepted, nil)
+	w.frame(blob.Accepted, nil, "a@example.org")
+	w.clock.Advance(time.Minute)
+	w.recover()
+	if n := w.bus.waits(bus.Accepted); n != 1 {
+		t.Errorf("published %d, want the sound one", n)
+	}
+	w.wantAudit(&storev1.AuditResponse{Accepted: 2, Pending: 1, Unaccounted: 1})
+}
+
 func TestHeldRecoveryPublishesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.cfg.RecoverHeld = true

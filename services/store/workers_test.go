@@ -534,6 +534,7 @@ func TestOneProcessWorksAtATime(t *testing.T) {
 		synctest.Wait()
 		wg.Go(func() { worker("second").run(second) })
 		time.Sleep(100 * time.Second)
+		synctest.Wait()
 		if a, b := count("first"), count("second"); a < 99 || b != 0 {
 			t.Errorf("got %d and %d steps, want the first to do all", a, b)
 		}
@@ -542,6 +543,7 @@ func TestOneProcessWorksAtATime(t *testing.T) {
 		}
 		stopFirst()
 		time.Sleep(2 * time.Second)
+		synctest.Wait()
 		if b := count("second"); b == 0 {
 			t.Error("the lease was not given back")
 		}
@@ -563,11 +565,13 @@ func TestLostLeaseEndsTheStep(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { w.run(ctx) })
 		time.Sleep(30 * time.Second)
+		synctest.Wait()
 		if ended != nil {
 			t.Error("the step ended although its lease was renewed")
 		}
 		leases.steal("t")
 		time.Sleep(15 * time.Second)
+		synctest.Wait()
 		if ended == nil {
 			t.Error("the step went on without its lease")
 		}
@@ -587,6 +591,7 @@ func TestFailingWorkerWaitsLonger(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { w.run(ctx) })
 		time.Sleep(100 * time.Second)
+		synctest.Wait()
 		if steps < 8 || steps > 12 {
 			t.Errorf("got %d steps in 100 s, want the pause to grow to %v", steps, maxPause)
 		}
@@ -611,11 +616,13 @@ func TestLeaseTableAway(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { w.run(ctx) })
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if steps != 0 {
 			t.Errorf("got %d steps without a lease", steps)
 		}
 		leases.setFail(nil)
 		time.Sleep(maxPause)
+		synctest.Wait()
 		if steps == 0 {
 			t.Error("no step although the lease is to be had")
 		}
