@@ -47,12 +47,16 @@ func TestVerifyForeign(t *testing.T) {
 
 // TestMadeHereIsReadHere makes credentials, writes and reads them, and verifies.
 func TestMadeHereIsReadHere(t *testing.T) {
-	for _, password := range []string{"mailfarm-dev", "", "pässwörd", "a\u00adb\u00a0c", "🐟🐟🐟🐟", "\xff\xfe", strings.Repeat("x", 200)} {
+	for i, password := range []string{"mailfarm-dev", "pässwörd", "", "a\u00adb\u00a0c", "🐟🐟🐟🐟", "\xff\xfe", strings.Repeat("x", 200)} {
 		made, err := credential.NewSCRAM(password, credential.MinIterations)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, c := range []credential.Credential{made, credential.NewArgon2id(password)} {
+		all := []credential.Credential{made}
+		if i < 2 { // they are dear
+			all = append(all, credential.NewArgon2id(password))
+		}
+		for _, c := range all {
 			again, err := credential.Parse(c.String())
 			if err != nil {
 				t.Fatalf("Parse(%q): %v", c.String(), err)

@@ -61,6 +61,9 @@ const (
 	maxAuthSteps = 8
 	// handshakeTimeout bounds the TLS handshake.
 	handshakeTimeout = 30 * time.Second
+	// lingerTime and lingerOctets bound what is read and dropped of a client that was hung up on.
+	lingerTime   = time.Second
+	lingerOctets = 1 << 20
 )
 
 // Defaults fills in what is not set.

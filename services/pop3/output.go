@@ -27,6 +27,25 @@ type output struct {
 	sent    func(n int)
 	lent    *[]byte
 	err     error // sticky
+	// whole is how much of what is gathered are whole replies; begun tells that a part of the one behind has left.
+	whole int
+	begun bool
+}
+
+// mark tells that what was gathered so far are whole replies.
+func (out *output) mark() {
+	out.whole, out.begun = 0, false
+	if out.lent != nil {
+		out.whole = len(*out.lent)
+	}
+}
+
+// takeBack drops the beginning of a reply that will have no end; false where a part of it has left already.
+func (out *output) takeBack() bool {
+	if out.lent != nil {
+		*out.lent = (*out.lent)[:min(out.whole, len(*out.lent))]
+	}
+	return !out.begun
 }
 
 // take gives the buffer to append to; give it back grown.
@@ -41,6 +60,7 @@ func (out *output) take() []byte {
 func (out *output) give(b []byte) {
 	*out.lent = b
 	if len(b) >= outputBuffer {
+		out.begun = true
 		out.flush()
 	}
 }
@@ -51,6 +71,7 @@ func (out *output) flush() error {
 		return out.err
 	}
 	b := *out.lent
+	out.whole = 0
 	if len(b) > 0 && out.err == nil {
 		if err := out.conn.SetWriteDeadline(time.Now().Add(out.timeout)); err != nil {
 			out.err = errors.Join(errWrite, err)

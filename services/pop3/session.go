@@ -83,6 +83,7 @@ func (c *session) serve(implicit bool) {
 	}
 	c.out.ok("mailfarm POP3 ready")
 	for !c.closing {
+		c.out.mark()
 		line, err := c.line(maxLine)
 		switch {
 		case errors.Is(err, errLongLine):
@@ -194,9 +195,9 @@ func (c *session) recover() {
 	}
 	c.svc.metrics.panics.Inc()
 	c.log.LogAttrs(c.ctx, slog.LevelError, "panicked", obs.Reason(fmt.Sprint(p)), obs.Stack(debug.Stack()))
-	// What a half-done command left is no reply.
-	c.out.release()
-	c.out.fail("SYS/TEMP", "internal error")
+	if c.out.takeBack() {
+		c.out.fail("SYS/TEMP", "internal error")
+	}
 	c.hangUp("panic")
 }
 
@@ -207,16 +208,27 @@ func (c *session) end() {
 	if c.drop != nil {
 		c.drop.close(c)
 	}
-	if tc, ok := c.conn.(*tls.Conn); ok {
-		tc.SetWriteDeadline(time.Now().Add(time.Second))
-		tc.Close()
+	if tc, ok := c.conn.(*tls.Conn); ok && c.out.err == nil {
+		tc.CloseWrite() // sends close_notify, with a deadline of its own
 	}
+	c.linger()
 	c.raw.Close()
 	attrs := []slog.Attr{obs.Reason(c.reason), obs.Delay("connection", time.Since(c.began))}
 	if c.drop != nil {
 		attrs = append(attrs, obs.User(c.drop.address), slog.Int("retrieved", c.drop.retrieved), slog.Int("removed", c.drop.removed))
 	}
 	c.log.LogAttrs(c.ctx, slog.LevelInfo, "connection ended", attrs...)
+}
+
+// linger gives what was said last the time to arrive: closing with octets unread would make the system drop it.
+func (c *session) linger() {
+	tcp, ok := c.raw.(*net.TCPConn)
+	if !ok || !c.closing || c.out.err != nil || c.reason == "quit" || c.reason == "connection lost" {
+		return
+	}
+	if tcp.CloseWrite() == nil && tcp.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		io.CopyN(io.Discard, tcp, lingerOctets) // whatever ends it, the connection is closed next
+	}
 }
 
 // handshake puts TLS over the connection.
