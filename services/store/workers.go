@@ -110,7 +110,7 @@ func (c *LedgerConfig) Validate() error {
 		{"prune_after", c.PruneAfter, time.Hour}, {"prune_every", c.PruneEvery, time.Second}, {"lease", c.Lease, time.Second},
 	} {
 		if d.v < d.low {
-			errs = append(errs, fmt.Errorf("store.ledger.%s: %v is below %v", d.name, d.v, d.low))
+			errs = append(errs, fmt.Errorf("ledger.%s: %v is below %v", d.name, d.v, d.low))
 		}
 	}
 	for _, d := range []struct {
@@ -118,7 +118,7 @@ func (c *LedgerConfig) Validate() error {
 		v    int
 	}{{"sweep_batch", c.SweepBatch}, {"outbox_batch", c.OutboxBatch}, {"recover_batch", c.RecoverBatch}} {
 		if d.v < 1 || d.v > 100_000 {
-			errs = append(errs, fmt.Errorf("store.ledger.%s: %d is not between 1 and 100000", d.name, d.v))
+			errs = append(errs, fmt.Errorf("ledger.%s: %d is not between 1 and 100000", d.name, d.v))
 		}
 	}
 	return errors.Join(errs...)

@@ -441,7 +441,7 @@ func TestConfigTellsAllFaults(t *testing.T) {
 	bad.Default()
 	err := bad.Validate()
 	for _, name := range []string{"sweep_every", "sweep_batch", "outbox_batch", "lease"} {
-		if err == nil || !containsText(err.Error(), "store.ledger."+name+":") {
+		if err == nil || !containsText(err.Error(), "ledger."+name+":") {
 			t.Errorf("got %v, want %s named", err, name)
 		}
 	}
