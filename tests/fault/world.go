@@ -18,7 +18,7 @@ import (
 // settings make lost hints and recovery come back in seconds instead of minutes; nothing else differs from `mailfarm dev`.
 const settings = `
 router: {sweep_after: 1s}
-delivery_remote: {port: %s, retry: [500ms, 500ms], keep_connection: 200ms}
+delivery_remote: {port: %s, retry: [500ms, 500ms], keep_connection: 200ms, claim_lease: 2s}
 delivery_local: {retry: [1s]}
 ledger: {sweep_every: 200ms, sweep_again: 1s, outbox_every: 200ms, outbox_again: 500ms, recover_every: 300ms, recover_after: 1s}
 `

@@ -31,6 +31,9 @@ type Config struct {
 	Retry []time.Duration `yaml:"retry"`
 	// DelayNoticeAfter is the age at which the sender is told, once, that a message is late; negative: never. Default 4h.
 	DelayNoticeAfter time.Duration `yaml:"delay_notice_after"`
+	// ClaimLease is how long recipients stay claimed by a process that gives no sign of life: so late is tried again what
+	// a process had in hand when it died. Default 2m.
+	ClaimLease time.Duration `yaml:"claim_lease"`
 	// Timeouts of the dialogue.
 	Timeouts Timeouts `yaml:"timeouts"`
 }
@@ -56,6 +59,7 @@ func (c *Config) Defaults() {
 	def(&c.KeepConnection, 2*time.Second)
 	def(&c.MaxHosts, 5)
 	def(&c.DelayNoticeAfter, 4*time.Hour)
+	def(&c.ClaimLease, 2*time.Minute)
 	def(&c.Timeouts.Connect, 30*time.Second)
 	def(&c.Timeouts.Command, 5*time.Minute)
 	def(&c.Timeouts.Data, 3*time.Minute)
@@ -100,7 +104,7 @@ func (c *Config) Validate() error {
 			fault(fmt.Sprintf("retry[%d]", i), "%v is too short", d)
 		}
 	}
-	for key, d := range map[string]time.Duration{"timeouts.connect": c.Timeouts.Connect, "timeouts.command": c.Timeouts.Command,
+	for key, d := range map[string]time.Duration{"claim_lease": c.ClaimLease, "timeouts.connect": c.Timeouts.Connect, "timeouts.command": c.Timeouts.Command,
 		"timeouts.data": c.Timeouts.Data, "timeouts.final": c.Timeouts.Final} {
 		if d < time.Second {
 			fault(key, "%v is below 1s", d)
@@ -112,10 +116,4 @@ func (c *Config) Validate() error {
 // wait is how long after the given number of attempts the next one is due.
 func (c *Config) wait(attempts uint32) time.Duration {
 	return c.Retry[min(int(attempts), len(c.Retry)-1)]
-}
-
-// lease is how long a claim lasts: longer than anything between two renewals may take.
-func (c *Config) lease() time.Duration {
-	t := c.Timeouts
-	return t.Connect*time.Duration(c.MaxHosts) + 6*t.Command + t.Final + time.Minute
 }

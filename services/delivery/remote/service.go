@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -130,6 +131,8 @@ func (s *Service) work(ctx context.Context, j *job) {
 		j.bus.Ack()
 		return
 	}
+	release := s.keep(ctx, j)
+	defer release()
 	results := s.send(ctx, j)
 	if results == nil { // the claim was lost: whoever has it now reports
 		j.bus.Ack()
@@ -153,7 +156,7 @@ func (s *Service) claim(ctx context.Context, j *job) (bool, error) {
 	defer cancel()
 	j.began = s.deps.Now()
 	resp, err := s.deps.Ledger.Claim(ctx, &storev1.ClaimRequest{
-		Work: []*mailv1.RemoteWork{j.work}, Owner: j.owner, LeaseMs: s.cfg.lease().Milliseconds(),
+		Work: []*mailv1.RemoteWork{j.work}, Owner: j.owner, LeaseMs: s.cfg.ClaimLease.Milliseconds(),
 	})
 	if err != nil {
 		return false, fmt.Errorf("claim %s: %w", j.id, err)
@@ -166,12 +169,37 @@ func (s *Service) claim(ctx context.Context, j *job) (bool, error) {
 	return true, nil
 }
 
+// keep renews the claim while the work goes on, so that the lease need not be as long as a peer may take. A renewal that
+// fails changes nothing here: renew asks before the final dot, and the ledger refuses a late report.
+func (s *Service) keep(ctx context.Context, j *job) (stop func()) {
+	done := make(chan struct{})
+	var renewing sync.WaitGroup
+	renewing.Go(func() {
+		tick := time.NewTicker(s.cfg.ClaimLease / 4)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				if err := s.renew(ctx, j); err != nil {
+					s.deps.Log.WarnContext(ctx, "claim not renewed", obs.QueueID(j.id), obs.Error(err))
+				}
+			}
+		}
+	})
+	return func() {
+		close(done)
+		renewing.Wait()
+	}
+}
+
 // renew asks, before the final dot, whether the claim still holds.
 func (s *Service) renew(ctx context.Context, j *job) error {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	resp, err := s.deps.Ledger.Claim(ctx, &storev1.ClaimRequest{
-		Work: []*mailv1.RemoteWork{j.work}, Owner: j.owner, LeaseMs: s.cfg.lease().Milliseconds(), Renew: true,
+		Work: []*mailv1.RemoteWork{j.work}, Owner: j.owner, LeaseMs: s.cfg.ClaimLease.Milliseconds(), Renew: true,
 	})
 	if err != nil {
 		return fmt.Errorf("renew the claim of %s: %w", j.id, err)
