@@ -98,6 +98,16 @@ func Dev(t testing.TB, flags ...string) *Farm {
 	return f
 }
 
+// ConfigFile writes a configuration file for a test and returns its path.
+func ConfigFile(t testing.TB, yaml string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "mailfarm.yaml")
+	if err := os.WriteFile(path, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // StartDev is Dev, started and ready.
 func StartDev(t testing.TB, flags ...string) *Farm {
 	t.Helper()
@@ -283,23 +293,34 @@ func (f *Farm) Audit() Audit {
 func (f *Farm) Settle() Audit {
 	f.t.Helper()
 	var a Audit
-	Eventually(f.t, "nothing pending or queued", func() bool {
+	settled := within(2*Limit, func() bool {
 		a = f.Audit()
 		return a.Pending == 0 && a.Queued == 0 && a.Unaccounted == 0
 	})
+	if !settled {
+		queue, _ := f.CLIStatus("queue", "list")
+		f.t.Fatalf("something stays pending or queued: %+v\n%s", a, queue)
+	}
 	return a
 }
 
 // Eventually asks again and again until ok; what it asks for has no notice of its own.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(2 * Limit)
+	if !within(2*Limit, ok) {
+		t.Fatalf("waited in vain for: %s", what)
+	}
+}
+
+func within(limit time.Duration, ok func() bool) bool {
+	deadline := time.Now().Add(limit)
 	for wait := time.Millisecond; !ok(); wait = min(2*wait, 200*time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for: %s", what)
+			return false
 		}
 		<-time.After(wait)
 	}
+	return true
 }
 
 // freeOffset finds an offset at which all ports of dev are free.

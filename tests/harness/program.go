@@ -1,0 +1,78 @@
+package harness
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// Need leaves a test out where a program is missing; with CI=true that is a failure. tests/packages tells which packages
+// have the programs.
+func Need(t testing.TB, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			leaveOut(t, p+" is not installed: see tests/packages")
+		}
+	}
+}
+
+// NeedRoot leaves a test out that changes users, where it may not.
+func NeedRoot(t testing.TB, why string) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		leaveOut(t, "only root can "+why)
+	}
+}
+
+func leaveOut(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("left out, which CI does not allow: %s", why)
+	}
+	t.Skipf("left out: %s", why)
+}
+
+// Program is a command of somebody else, run in a home of its own.
+type Program struct {
+	t     testing.TB
+	Home  string
+	Stdin []byte
+}
+
+// NewProgram makes a home for programs of a test.
+func NewProgram(t testing.TB) *Program { return &Program{t: t, Home: t.TempDir()} }
+
+// Run runs a program, which must succeed, and returns its standard output.
+func (p *Program) Run(name string, args ...string) []byte {
+	p.t.Helper()
+	stdout, stderr, err := p.Try(name, args...)
+	if err != nil {
+		p.t.Fatalf("%s %s: %v\n%s\n%s", name, strings.Join(args, " "), err, tail(stdout), tail(stderr))
+	}
+	return stdout
+}
+
+// Try runs a program and returns what it said.
+func (p *Program) Try(name string, args ...string) (stdout, stderr []byte, err error) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*Limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), "HOME="+p.Home, "LC_ALL=C.UTF-8", "TERM=xterm", "XDG_CONFIG_HOME="+p.Home)
+	cmd.Dir = p.Home
+	cmd.Stdin = bytes.NewReader(p.Stdin)
+	var out, complaints bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaints
+	err = cmd.Run()
+	return out.Bytes(), complaints.Bytes(), err
+}
+
+// tail is the end of what a program said.
+func tail(b []byte) []byte {
+	const enough = 8 << 10
+	return b[max(0, len(b)-enough):]
+}
