@@ -5,6 +5,7 @@ import (
 	"io"
 	"testing"
 
+	"github.com/mailfarm/mailfarm/internal/index/sqlite"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 	"github.com/mailfarm/mailfarm/services/store"
 )
@@ -55,7 +56,7 @@ func BenchmarkOpen64SmallBodies(b *testing.B) {
 }
 
 func BenchmarkSnapshotCall100000(b *testing.B) {
-	r := start(b, store.Config{})
+	r := startWith(b, store.Config{}, sqlite.Options{})
 	inbox := fill(b, r.db, 100_000)
 	for b.Loop() {
 		stream, err := r.Snapshot(b.Context(), &storev1.SnapshotRequest{Account: 70, Mailbox: uint64(inbox)})

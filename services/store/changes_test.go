@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
+	"github.com/mailfarm/mailfarm/internal/index/sqlite"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 	"github.com/mailfarm/mailfarm/services/store"
@@ -107,8 +108,8 @@ func TestChangesAndTheirNotices(t *testing.T) {
 
 // TestSlowReader shows that a caller who stops reading does not keep the database, and one who goes away ends the call.
 func TestSlowReader(t *testing.T) {
-	r := start(t, store.Config{})
-	const messages = 150_000
+	r := startWith(t, store.Config{}, sqlite.Options{})
+	const messages = 40_000
 	inbox := uint64(fill(t, r.db, messages))
 	var streams []grpc.ServerStreamingClient[storev1.SnapshotResponse]
 	ctx, cancel := context.WithCancel(t.Context())

@@ -30,7 +30,7 @@ import (
 )
 
 // quota is how many messages an account has at most.
-const quota = 200_000
+const quota = 10_000
 
 // notices takes what is published.
 type notices struct {
@@ -74,10 +74,15 @@ type role struct {
 
 func start(t testing.TB, cfg store.Config) *role {
 	t.Helper()
+	return startWith(t, cfg, sqlite.Options{QuotaMessages: quota})
+}
+
+func startWith(t testing.TB, cfg store.Config, opts sqlite.Options) *role {
+	t.Helper()
 	ctx := context.Background()
 	log := slog.New(slog.DiscardHandler)
 	folder := t.TempDir()
-	db, err := sqlite.Open(ctx, filepath.Join(folder, "index.db"), sqlite.Options{QuotaMessages: quota})
+	db, err := sqlite.Open(ctx, filepath.Join(folder, "index.db"), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
