@@ -51,6 +51,8 @@ type Mailboxes interface {
 	Snapshot(ctx context.Context, q SnapshotQuery, each func(*Page) error) error
 	// Emails tells the immutable data of emails, in the order asked for; what the account does not have is left out.
 	Emails(ctx context.Context, account mailbox.AccountID, emails []mailbox.EmailID, withPartIndex bool) ([]Email, error)
+	// SetPartIndex replaces the part index of an email by one of another version. An email that is not there is passed over.
+	SetPartIndex(ctx context.Context, account mailbox.AccountID, email mailbox.EmailID, partIndex []byte) error
 
 	// Flag changes flags. Entries that have them so already keep their MODSEQ. ErrNoMailbox, ErrKeywords.
 	Flag(ctx context.Context, change FlagChange) (FlagResult, error)

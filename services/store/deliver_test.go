@@ -1,15 +1,20 @@
 package store_test
 
 import (
+	"bytes"
 	"errors"
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/mailfarm/mailfarm/internal/blob"
+	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/internal/message"
 	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 	"github.com/mailfarm/mailfarm/services/store"
@@ -123,5 +128,38 @@ func TestOverQuota(t *testing.T) {
 	}
 	if got := deliver(); got != storev1.DeliverStatus_DELIVER_STATUS_DELIVERED {
 		t.Errorf("with room again: %v", got)
+	}
+}
+
+// TestReindex shows that an email whose part index has another version gets a new one, once.
+func TestReindex(t *testing.T) {
+	r := start(t, store.Config{})
+	ctx := t.Context()
+	b := body(3000)
+	d := r.accept(t, 7, b)
+	d.PartIndex = []byte{message.Version + 1, 9, 9}
+	resp, err := r.Deliver(ctx, &storev1.DeliverRequest{Deliveries: []*storev1.Delivery{d}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := resp.GetResults()[0].GetEmail()
+	var x message.Indexer
+	x.Write(b)
+	ix, _ := x.Finish()
+	if got := r.emails(t, 7, id)[0].GetPartIndex(); !bytes.Equal(got, ix.Encode(nil)) {
+		t.Errorf("got %x", got)
+	}
+	kept, err := r.db.Mailboxes().Emails(ctx, 7, []mailbox.EmailID{mailbox.EmailID(id)}, true)
+	if err != nil || !bytes.Equal(kept[0].PartIndex, ix.Encode(nil)) {
+		t.Errorf("kept %x, %v", kept[0].PartIndex, err)
+	}
+	// A body that is not there leaves the email as it is.
+	lost := index.Message{Blob: blob.ID{Incarnation: 99, Length: 50}, PartIndex: []byte{message.Version + 1}, Received: time.Unix(1, 0)}
+	if _, err := r.db.Mailboxes().Append(ctx, 8, "INBOX", []index.Message{lost}); err != nil {
+		t.Fatal(err)
+	}
+	e := r.entries(t, 8, r.list(t, 8)["INBOX"].GetId())[0]
+	if got := r.emails(t, 8, uint64(e.Email)); len(got) != 1 || !bytes.Equal(got[0].GetPartIndex(), lost.PartIndex) {
+		t.Errorf("without a body: %v", got)
 	}
 }

@@ -36,6 +36,11 @@ func (s *mailboxes) Emails(req *storev1.EmailsRequest, stream grpc.ServerStreami
 		if err != nil {
 			return toStatus(err)
 		}
+		if !req.GetWithoutPartIndex() {
+			for i := range emails {
+				s.reindex(stream.Context(), a, &emails[i])
+			}
+		}
 		if err := sendEmails(stream, emails); err != nil {
 			return err
 		}

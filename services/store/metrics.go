@@ -16,6 +16,7 @@ type metrics struct {
 	appended     prometheus.Counter
 	bodyBytes    prometheus.Counter
 	hintsLost    prometheus.Counter
+	reindexed    prometheus.Counter
 	byStatus     [index.Stale + 1]prometheus.Counter
 	snapshotTime prometheus.Histogram
 }
@@ -44,6 +45,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		hintsLost: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mailfarm_store_hints_lost_total", Help: "Change notices that could not be published.",
 		}),
+		reindexed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "mailfarm_store_reindexed_total", Help: "Emails whose part index was made anew.",
+		}),
 		snapshotTime: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "mailfarm_store_snapshot_seconds", Help: "How long a snapshot took to stream.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 18),
 		}),
@@ -55,7 +59,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.deliveries, m.batch, m.deliverTime, m.appended, m.bodyBytes, m.hintsLost, m.snapshotTime} {
+	for _, c := range []prometheus.Collector{m.deliveries, m.batch, m.deliverTime, m.appended, m.bodyBytes, m.hintsLost, m.reindexed, m.snapshotTime} {
 		errs = append(errs, r.Register(c))
 	}
 	return m, errors.Join(errs...)

@@ -112,6 +112,17 @@ func emails(t *testing.T, s Subject) {
 	if got, err := s.Mailboxes.Emails(t.Context(), 7, ids[:2], false); err != nil || len(got) != 2 || len(got[0].PartIndex) != 0 {
 		t.Errorf("without part index: %+v, %v", got, err)
 	}
+	for _, tt := range []struct {
+		account mailbox.AccountID
+		want    string
+	}{{8, string(list[149].PartIndex)}, {7, "\x02new"}} {
+		if err := s.Mailboxes.SetPartIndex(t.Context(), tt.account, ids[0], []byte("\x02new")); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Mailboxes.Emails(t.Context(), 7, ids[:1], true); err != nil || len(got) != 1 || string(got[0].PartIndex) != tt.want {
+			t.Errorf("part index set by account %d: %+v, %v", tt.account, got, err)
+		}
+	}
 	if got, err := s.Mailboxes.Emails(t.Context(), 7, nil, true); err != nil || len(got) != 0 {
 		t.Errorf("none: %+v, %v", got, err)
 	}

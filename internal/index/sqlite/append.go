@@ -36,10 +36,16 @@ func (u *unit) append(b *box, messages []index.Message) (r index.AppendResult, e
 	if err := u.room(b.account, int64(len(messages)), size); err != nil {
 		return r, err
 	}
+	condemned, err := u.anyCondemned()
+	if err != nil {
+		return r, err
+	}
 	for i := range messages {
 		m := &messages[i]
-		if err := u.checkCondemned(m); err != nil {
-			return r, err
+		if condemned {
+			if err := u.checkCondemned(m); err != nil {
+				return r, err
+			}
 		}
 		flags, err := b.flags(m.Flags)
 		if err != nil {

@@ -43,21 +43,25 @@ func (m *Mailboxes) Emails(ctx context.Context, account mailbox.AccountID, ids [
 }
 
 const (
-	emailsQuery = "SELECT email, thread, size, received_ns, blob_id, overlay, part_index FROM email WHERE account = ? AND email IN " + places64
-	barelyQuery = "SELECT email, thread, size, received_ns, blob_id, overlay, '' FROM email WHERE account = ? AND email IN " + places64
+	emailsQuery = "SELECT email, thread, size, received_ns, blob_id, overlay, part_index FROM email WHERE account = ? AND email "
+	barelyQuery = "SELECT email, thread, size, received_ns, blob_id, overlay, '' FROM email WHERE account = ? AND email "
 )
 
 func readEmails(tx *sqlitedb.ReadTx, account mailbox.AccountID, ids []mailbox.EmailID, withPartIndex bool, have map[mailbox.EmailID]index.Email) error {
-	args := make([]any, 1, 1+emailsBatch)
-	args[0] = int64(account)
-	for i := range emailsBatch {
-		args = append(args, int64(ids[min(i, len(ids)-1)]))
-	}
 	query := emailsQuery
 	if !withPartIndex {
 		query = barelyQuery
 	}
-	rows, err := tx.Query(query, args...)
+	places, which := 1, "= ?" // one message being opened is the common case
+	if len(ids) > 1 {
+		places, which = emailsBatch, "IN "+places64
+	}
+	args := make([]any, 1, 1+emailsBatch)
+	args[0] = int64(account)
+	for i := range places {
+		args = append(args, int64(ids[min(i, len(ids)-1)]))
+	}
+	rows, err := tx.Query(query+which, args...)
 	if err != nil {
 		return err
 	}
@@ -97,15 +101,11 @@ func (u *unit) putEmail(a *account, m *index.Message) (mailbox.EmailID, error) {
 	if err != nil {
 		return 0, fmt.Errorf("encode overlay: %w", err)
 	}
-	var version int64
-	if len(m.PartIndex) > 0 {
-		version = int64(m.PartIndex[0])
-	}
 	id := u.d.ids.next(u.now)
 	// A thread of its own until threading comes.
 	_, err = u.tx.Exec(`INSERT INTO email (email, account, thread, size, received_ns, blob_id, overlay, part_index_version, part_index)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, int64(id), int64(a.id), int64(id), m.Size, m.Received.UnixNano(), m.Blob.Bytes(),
-		notNil(overlay), version, notNil(m.PartIndex))
+		notNil(overlay), indexVersion(m.PartIndex), notNil(m.PartIndex))
 	if err != nil {
 		return 0, fmt.Errorf("write email: %w", err)
 	}
@@ -118,4 +118,25 @@ func notNil(b []byte) []byte {
 		return []byte{}
 	}
 	return b
+}
+
+// SetPartIndex is index.Mailboxes'.
+func (m *Mailboxes) SetPartIndex(ctx context.Context, account mailbox.AccountID, id mailbox.EmailID, partIndex []byte) error {
+	_, err := write(ctx, m.d, func(u *unit) (struct{}, error) {
+		_, err := u.tx.Exec("UPDATE email SET part_index_version = ?, part_index = ? WHERE account = ? AND email = ?",
+			indexVersion(partIndex), notNil(partIndex), int64(account), int64(id))
+		return struct{}{}, err
+	})
+	if err != nil {
+		return fmt.Errorf("set part index of email %d: %w", id, err)
+	}
+	return nil
+}
+
+// indexVersion is the first octet of a part index, 0 where there is none.
+func indexVersion(partIndex []byte) int64 {
+	if len(partIndex) == 0 {
+		return 0
+	}
+	return int64(partIndex[0])
 }
