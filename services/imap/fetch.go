@@ -13,7 +13,7 @@ import (
 // fetcher is one FETCH under way.
 //
 // Messages are taken a chunk at a time, 256 at most: what the chunk's columns tell needs no call, immutable data comes by one
-// Emails call, and all octets of bodies by one Open call, in the order in which they are written.
+// Emails call, and all octets of bodies by one Open call, in the order in which they are written. See also mails.run.
 type fetcher struct {
 	s     *session
 	items []item
@@ -26,18 +26,9 @@ type fetcher struct {
 	flagsToo  bool // FLAGS is not among the items
 	modSeqToo bool // nor is MODSEQ, which is wanted
 
-	cols    *view.Columns
-	rows    []row
+	cols    *view.Columns // of the batch
 	mails   *mails
 	missing bool
-}
-
-// row is one message of a batch.
-type row struct {
-	seq  uint32
-	i    int // in cols
-	mail *mail
-	data []datum // of the items that need octets, in their order
 }
 
 // fetch tells what messages are and hold (RFC 9051 §6.4.5).
@@ -83,9 +74,7 @@ func (s *session) fetchThese(l *wire.Lexer, uid bool) (reply, error) {
 			return reply{}, err
 		}
 	}
-	f.mails = s.newMails()
-	defer f.mails.close()
-	if err := s.sel.snap.Walk(seqs, f.needs.columns, f.batch); err != nil {
+	if err := f.run(seqs); err != nil {
 		return reply{}, err
 	}
 	if f.missing {
@@ -154,56 +143,51 @@ func (f *fetcher) setSeen(seqs wire.Set) error {
 	return nil
 }
 
-// batch answers for a run of messages within one chunk.
-func (f *fetcher) batch(seq uint32, cols *view.Columns, lo, hi int) error {
-	f.cols, f.rows = cols, f.rows[:0]
-	for i := lo; i < hi; i, seq = i+1, seq+1 {
-		if f.conditional && cols.ModSeqs[i] <= f.changedSince {
-			continue
-		}
-		if !f.needs.emails {
-			f.writeRow(&row{seq: seq, i: i})
-			continue
-		}
-		f.rows = append(f.rows, row{seq: seq, i: i})
+// run answers for all messages.
+func (f *fetcher) run(seqs wire.Set) error {
+	snap := f.s.sel.snap
+	if !f.needs.emails {
+		return snap.Walk(seqs, f.needs.columns, f.columns)
 	}
-	if len(f.rows) == 0 {
-		return f.s.out.Err()
+	f.mails = f.s.newMails()
+	defer f.mails.close()
+	return f.mails.run(&walk{
+		snap: snap, seqs: seqs, columns: f.needs.columns, index: f.needs.index,
+		pick: func(b *batch, _ uint32, i int) bool { return !f.conditional || b.cols.ModSeqs[i] > f.changedSince },
+		each: f.batch,
+	})
+}
+
+// columns answers for a run of messages by their columns alone.
+func (f *fetcher) columns(seq uint32, cols *view.Columns, lo, hi int) error {
+	f.cols = cols
+	r := row{seq: seq}
+	for r.i = lo; r.i < hi; r.i, r.seq = r.i+1, r.seq+1 {
+		if !f.conditional || cols.ModSeqs[r.i] > f.changedSince {
+			f.writeRow(&r)
+		}
 	}
-	if err := f.load(); err != nil {
-		return err
+	return f.s.out.Err()
+}
+
+// batch answers for a run of messages whose emails are there.
+func (f *fetcher) batch(b *batch) error {
+	f.cols = &b.cols
+	for i := range b.rows {
+		f.missing = f.missing || b.rows[i].mail == nil
 	}
 	if f.needs.data {
-		return f.writeData()
+		return f.writeData(b.rows)
 	}
-	for i := range f.rows {
-		if f.rows[i].mail != nil {
-			f.writeRow(&f.rows[i])
+	for i := range b.rows {
+		if b.rows[i].mail != nil {
+			f.writeRow(&b.rows[i])
 		}
 	}
 	if f.mails.err != nil {
 		return f.mails.err
 	}
 	return f.s.out.Err()
-}
-
-// load asks for the emails of a batch.
-func (f *fetcher) load() error {
-	ids := f.mails.ids[:0]
-	for _, r := range f.rows {
-		ids = append(ids, uint64(f.cols.Emails[r.i]))
-	}
-	f.mails.ids = ids
-	if err := f.mails.load(ids, f.needs.index); err != nil {
-		return err
-	}
-	for i := range f.rows {
-		r := &f.rows[i]
-		if r.mail = f.mails.byID[uint64(f.cols.Emails[r.i])]; r.mail == nil {
-			f.missing = true
-		}
-	}
-	return nil
 }
 
 // writeRow writes one FETCH response; octets of bodies come from the batch's stream.

@@ -49,20 +49,20 @@ type segment struct {
 }
 
 // writeData plans the octets of a batch, asks for them in one call, or several where there are many, and writes the responses.
-func (f *fetcher) writeData() error {
-	for begin := 0; begin < len(f.rows); {
+func (f *fetcher) writeData(rows []row) error {
+	for begin := 0; begin < len(rows); {
 		var ranges []*storev1.BodyRange
 		end := begin
-		for ; end < len(f.rows) && (len(ranges) < rangesMax || end == begin); end++ {
+		for ; end < len(rows) && (len(ranges) < rangesMax || end == begin); end++ {
 			var err error
-			if ranges, err = f.planRow(&f.rows[end], ranges); err != nil {
+			if ranges, err = f.planRow(&rows[end], ranges); err != nil {
 				return err
 			}
 		}
 		if len(ranges) > 2*rangesMax {
 			return no("LIMIT", "too many sections of one message")
 		}
-		if err := f.writeRows(f.rows[begin:end], ranges); err != nil {
+		if err := f.writeRows(rows[begin:end], ranges); err != nil {
 			return err
 		}
 		begin = end

@@ -26,42 +26,40 @@ type mails struct {
 	s      *session
 	ctx    context.Context
 	cancel context.CancelFunc
-	ids    []uint64
-	byID   map[uint64]*mail
 	stream *bodyStream // of this batch
 	// err is what went wrong while a response was written: the command fails, and the connection if its stream is broken.
 	err error
 }
 
 func (s *session) newMails() *mails {
-	m := &mails{s: s, byID: map[uint64]*mail{}}
+	m := &mails{s: s}
 	m.ctx, m.cancel = context.WithCancel(s.ctx)
 	return m
 }
 
 func (m *mails) close() { m.cancel() }
 
-// load asks for emails; what is not there is left out of byID.
-func (m *mails) load(ids []uint64, withIndex bool) error {
-	clear(m.byID)
+// load asks for emails; what is not there is left out.
+func (m *mails) load(ids []uint64, withIndex bool) (map[uint64]*mail, error) {
+	byID := make(map[uint64]*mail, len(ids))
 	ctx, cancel := context.WithTimeout(m.ctx, m.s.svc.cfg.CallTimeout)
 	defer cancel()
 	stream, err := m.s.svc.deps.Mailboxes.Emails(ctx, &storev1.EmailsRequest{
 		Account: uint64(m.s.account), Emails: ids, WithoutPartIndex: !withIndex,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for {
 		page, err := stream.Recv()
 		if err == io.EOF {
-			return nil
+			return byID, nil
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, e := range page.GetEmails() {
-			m.byID[e.GetId()] = &mail{email: e, overlay: message.OverlayFrom(e.GetOverlay())}
+			byID[e.GetId()] = &mail{email: e, overlay: message.OverlayFrom(e.GetOverlay())}
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package imap
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"slices"
@@ -32,15 +31,16 @@ type searcher struct {
 	byEmailID, byIndex bool
 	mails              *mails
 	found              found
-	// open are the messages of the chunk that are not decided, in order; hits those that match.
-	open []candidate
-	hits []hit
+	hits               []hit // of the batch
+	open               []candidate
+	text               []byte
+	arena              []byte
 }
 
+// candidate is a message that is not decided yet.
 type candidate struct {
 	search.Message
-	email uint64
-	mail  *mail
+	mail *mail
 }
 
 type hit struct {
@@ -56,70 +56,71 @@ func (s *session) run(ctx context.Context, key *search.Key) (*found, error) {
 	defer r.mails.close()
 	stop := context.AfterFunc(ctx, r.mails.cancel)
 	defer stop()
-	const want = view.WantUID | view.WantFlags | view.WantModSeq | view.WantSize | view.WantReceived | view.WantEmail
-	if err := s.sel.snap.Walk(s.sel.snap.All(), want, r.chunk); err != nil {
-		return nil, err
+	w := &walk{
+		snap: s.sel.snap, seqs: s.sel.snap.All(), index: true, pick: r.pick, each: r.batch,
+		columns: view.WantUID | view.WantFlags | view.WantModSeq | view.WantSize | view.WantReceived | view.WantEmail,
 	}
-	return &r.found, nil
+	var err error
+	if r.level == search.Columns {
+		// Nothing to be asked for beside the work.
+		err = r.mails.produce(w, sameColumns, w.each)
+	} else {
+		err = r.mails.run(w)
+	}
+	return &r.found, err
 }
 
-// chunk decides the messages of one chunk.
-func (r *searcher) chunk(seq uint32, cols *view.Columns, lo, hi int) error {
-	r.open, r.hits = r.open[:0], r.hits[:0]
-	var m search.Message
-	for i := lo; i < hi; i, seq = i+1, seq+1 {
-		m = search.Message{
-			Seq: seq, UID: cols.UIDs[i], Flags: cols.Flags[i], Recent: r.s.isRecent(cols.UIDs[i]), ModSeq: cols.ModSeqs[i],
-			Size: cols.Sizes[i], Received: cols.Received[i], EmailID: r.emailID(cols.Emails[i]),
-		}
-		switch r.key.Match(&m) {
-		case search.Yes:
-			r.hits = append(r.hits, hit{seq, m.ModSeq})
-		case search.Maybe:
-			r.open = append(r.open, candidate{Message: m, email: uint64(cols.Emails[i])})
-		}
+// message is what the columns tell.
+func (r *searcher) message(m *search.Message, b *batch, seq uint32, i int) {
+	cols := &b.cols
+	*m = search.Message{
+		Seq: seq, UID: cols.UIDs[i], Flags: cols.Flags[i], Recent: r.s.isRecent(cols.UIDs[i]), ModSeq: cols.ModSeqs[i],
+		Size: cols.Sizes[i], Received: cols.Received[i],
 	}
-	if len(r.open) > 0 {
-		if err := r.deeper(); err != nil {
+	if r.byEmailID {
+		m.EmailID = mailbox.ObjectID('M', uint64(cols.Emails[i]))
+	}
+}
+
+// pick decides a message by its columns; false where that is all there is to it. It runs beside batch.
+func (r *searcher) pick(b *batch, seq uint32, i int) bool {
+	var m search.Message
+	r.message(&m, b, seq, i)
+	switch r.key.Match(&m) {
+	case search.Yes:
+		b.hits = append(b.hits, hit{seq, m.ModSeq})
+	case search.Maybe:
+		return true
+	}
+	return false
+}
+
+// batch decides the messages of one chunk that are still open, and collects what was found in the order of messages.
+func (r *searcher) batch(b *batch) error {
+	r.hits = b.hits
+	if len(b.rows) > 0 {
+		if err := r.deeper(b); err != nil {
 			return err
 		}
+		slices.SortFunc(r.hits, func(a, b hit) int { return cmp.Compare(a.seq, b.seq) })
 	}
-	r.collect()
-	return nil
-}
-
-// emailID is written only for who asks.
-func (r *searcher) emailID(id mailbox.EmailID) string {
-	if !r.byEmailID {
-		return ""
-	}
-	return mailbox.ObjectID('M', uint64(id))
-}
-
-// collect adds the hits of a chunk, which came in the order of levels, in the order of messages.
-func (r *searcher) collect() {
-	slices.SortFunc(r.hits, func(a, b hit) int { return cmp.Compare(a.seq, b.seq) })
 	for _, h := range r.hits {
 		r.found.seqs = r.found.seqs.Add(h.seq)
 		r.found.modSeq = max(r.found.modSeq, h.modSeq)
 	}
+	return nil
 }
 
 // deeper decides the open messages by what lies deeper.
-func (r *searcher) deeper() error {
-	ids := r.mails.ids[:0]
-	for i := range r.open {
-		ids = append(ids, r.open[i].email)
-	}
-	r.mails.ids = ids
-	if err := r.mails.load(ids, true); err != nil {
-		return err
-	}
-	rest := r.open[:0]
-	for _, c := range r.open {
-		if c.mail = r.mails.byID[c.email]; c.mail == nil {
+func (r *searcher) deeper(b *batch) error {
+	r.open = r.open[:0]
+	for i := range b.rows {
+		row := &b.rows[i]
+		if row.mail == nil {
 			continue // expunged meanwhile
 		}
+		c := candidate{mail: row.mail}
+		r.message(&c.Message, b, row.seq, row.i)
 		if err := r.know(&c); err != nil {
 			return err
 		}
@@ -127,18 +128,14 @@ func (r *searcher) deeper() error {
 		case search.Yes:
 			r.hits = append(r.hits, hit{c.Seq, c.ModSeq})
 		case search.Maybe:
-			rest = append(rest, c)
+			r.open = append(r.open, c)
 		}
 	}
-	r.open = rest
-	for len(r.open) > 0 {
-		n := min(len(r.open), searchBatch)
-		if err := r.read(r.open[:n]); err != nil {
+	for open := range slices.Chunk(r.open, searchBatch) {
+		if err := r.read(open); err != nil {
 			return err
 		}
-		r.open = r.open[n:]
 	}
-	r.open = rest[:0]
 	return nil
 }
 
@@ -201,14 +198,12 @@ func (r *searcher) read(open []candidate) error {
 		defer stream.close()
 		r.mails.stream = stream
 	}
-	var text []byte
 	for i := range open {
-		c := &open[i]
-		text = text[:0]
-		if err := r.mails.copySegments(&data[i], func(p []byte) { text = append(text, p...) }); err != nil {
+		r.text = r.text[:0]
+		if err := r.mails.copySegments(&data[i], func(p []byte) { r.text = append(r.text, p...) }); err != nil {
 			return err
 		}
-		if err := r.decide(c, text); err != nil {
+		if err := r.decide(&open[i], r.text); err != nil {
 			return err
 		}
 	}
@@ -225,87 +220,12 @@ func (r *searcher) decide(c *candidate, text []byte) error {
 	c.Level = r.level
 	c.Header = text[:min(v.Header().Length, int64(len(text)))]
 	if c.Level == search.Text {
-		t := &texts{index: ix, view: v, text: text}
+		t := &texts{index: ix, view: v, text: text, arena: r.arena[:0]}
 		c.InText, c.InHeaders = t.inText, t.inHeaders
+		defer func() { r.arena = t.arena }()
 	}
 	if r.key.Match(&c.Message) == search.Yes {
 		r.hits = append(r.hits, hit{c.Seq, c.ModSeq})
 	}
 	return nil
-}
-
-// texts looks into one message; what is decoded is kept for further keys.
-type texts struct {
-	index *message.Index
-	view  message.View
-	text  []byte // the message as readers see it, or its beginning
-
-	folded  [][]byte // of the text parts
-	decoded bool
-	headers [][]byte
-	parsed  bool
-}
-
-// slice is a section of the message, as far as it was read.
-func (t *texts) slice(r message.Range) []byte {
-	from := min(r.Offset, int64(len(t.text)))
-	return t.text[from:min(r.End(), int64(len(t.text)))]
-}
-
-// inText tells whether a text part holds a folded string (RFC 9051 §6.4.4 BODY).
-func (t *texts) inText(what []byte) bool {
-	if !t.decoded {
-		t.decoded = true
-		t.index.Walk(func(path []int, p *message.Part) bool {
-			if p.Kind == message.Leaf && (p.Type == "text" || p.Type == "message") {
-				t.folded = append(t.folded, t.fold(p))
-			}
-			return true
-		})
-	}
-	for _, f := range t.folded {
-		if bytes.Contains(f, what) {
-			return true
-		}
-	}
-	return false
-}
-
-// fold decodes and folds a part's text.
-func (t *texts) fold(p *message.Part) []byte {
-	raw := t.slice(t.view.Overlay.SeenRange(p.Body))
-	return search.FoldReader(message.NewTextReader(p, bytes.NewReader(raw), textMax), len(raw))
-}
-
-// inHeaders tells whether a header, the message's or a part's, holds a folded string.
-func (t *texts) inHeaders(what []byte) bool {
-	if !t.parsed {
-		t.parsed = true
-		t.addHeader(t.slice(t.view.Header()))
-		t.index.Walk(func(path []int, p *message.Part) bool {
-			if len(path) > 0 && p.Header.Length > 0 && p.Header.Offset > 0 {
-				t.addHeader(t.slice(t.view.Overlay.SeenRange(p.Header)))
-			}
-			return true
-		})
-	}
-	for _, h := range t.headers {
-		if bytes.Contains(h, what) {
-			return true
-		}
-	}
-	return false
-}
-
-// addHeader keeps a header's fields, decoded and folded.
-func (t *texts) addHeader(header []byte) {
-	var f []byte
-	message.EachField(header, func(name, value []byte) bool {
-		f = search.Fold(f, name)
-		f = append(f, ':')
-		f = search.Fold(f, []byte(message.DecodeValue(value)))
-		f = append(f, '\n')
-		return true
-	})
-	t.headers = append(t.headers, f)
 }

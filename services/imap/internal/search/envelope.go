@@ -186,9 +186,11 @@ func (t *tokens) skip() {
 // inField tells whether any field of a name, in lower case, holds a folded text.
 func inField(header []byte, field string, text []byte) bool {
 	found := false
+	var folded []byte
 	message.EachField(header, func(name, value []byte) bool {
 		if len(name) == len(field) && bytes.EqualFold(name, []byte(field)) {
-			found = bytes.Contains(Fold(nil, []byte(message.DecodeValue(value))), text)
+			folded = FoldValue(folded[:0], value)
+			found = bytes.Contains(folded, text)
 		}
 		return !found
 	})

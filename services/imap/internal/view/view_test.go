@@ -1,0 +1,210 @@
+package view
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
+)
+
+// pack makes a snapshot of entries, in chunks of a few UIDs.
+func pack(t testing.TB, modSeq mailbox.ModSeq, entries []mailbox.Entry, share *Snapshot) *Snapshot {
+	t.Helper()
+	const span = 7
+	var chunks []*Chunk
+	var cols Columns
+	for i := 0; i < len(entries); {
+		var c mailbox.Chunk
+		first := (entries[i].UID-1)/span*span + 1
+		c.FirstUID = first
+		for ; i < len(entries) && entries[i].UID < first+span; i++ {
+			c.Add(entries[i])
+		}
+		chunk, err := newChunk(c.Pack(), &cols)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Chunks that did not change are shared, as the cache does.
+		if share != nil {
+			for _, old := range share.chunks {
+				if old.first == first && !old.ghosts && slices.Equal(old.packed.UIDs, chunk.packed.UIDs) &&
+					slices.Equal(old.packed.Flags, chunk.packed.Flags) && slices.Equal(old.packed.ModSeqs, chunk.packed.ModSeqs) {
+					chunk = old
+				}
+			}
+		}
+		chunks = append(chunks, chunk)
+	}
+	return newSnapshot(Meta{UIDValidity: 1, HighestModSeq: modSeq}, chunks)
+}
+
+func uidsOf(s *Snapshot) []mailbox.UID { return s.UIDList(s.All()) }
+
+// TestAdvance plays random changes to a view and believes what it tells, with and without ghosts.
+func TestAdvance(t *testing.T) {
+	for seed := range uint64(200) {
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		var entries []mailbox.Entry
+		next, modSeq := mailbox.UID(1), mailbox.ModSeq(1)
+		add := func(n int) {
+			for range n {
+				next += mailbox.UID(rnd.IntN(3))
+				entries = append(entries, mailbox.Entry{UID: next, ModSeq: modSeq, Email: mailbox.EmailID(next), Size: int64(next)})
+				next++
+			}
+		}
+		add(rnd.IntN(40))
+		shared := pack(t, modSeq, entries, nil)
+		view := shared
+		told := uidsOf(view) // what the client believes
+		flags := map[mailbox.UID]mailbox.Flags{}
+		for step := range 30 {
+			modSeq++
+			switch rnd.IntN(3) {
+			case 0:
+				add(1 + rnd.IntN(10))
+			case 1:
+				for range rnd.IntN(10) {
+					if len(entries) > 0 {
+						k := rnd.IntN(len(entries))
+						entries = slices.Delete(entries, k, min(len(entries), k+1+rnd.IntN(4)))
+					}
+				}
+			case 2:
+				for range rnd.IntN(10) {
+					if len(entries) > 0 {
+						e := &entries[rnd.IntN(len(entries))]
+						e.Flags, e.ModSeq = mailbox.Flags(rnd.IntN(32)), modSeq
+					}
+				}
+			}
+			shared = pack(t, modSeq, entries, shared)
+			keep := rnd.IntN(2) == 0
+			before := view.Len()
+			after, d, err := view.Advance(shared, keep, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if keep && len(d.Expunged) > 0 {
+				t.Fatalf("seed %d step %d: expunged %v although numbers were to stay", seed, step, d.Expunged)
+			}
+			for i := len(d.Expunged) - 1; i >= 0; i-- {
+				told = slices.Delete(told, int(d.Expunged[i].First)-1, int(d.Expunged[i].Last))
+			}
+			if n := before - uint32(d.Expunged.Count()); d.Grown != (after.Len() > n) {
+				t.Fatalf("seed %d step %d: grown %v from %d to %d", seed, step, d.Grown, n, after.Len())
+			}
+			got := uidsOf(after)
+			told = append(told, got[len(told):]...)
+			if !slices.Equal(told, got) {
+				t.Fatalf("seed %d step %d: told %v, is %v", seed, step, told, got)
+			}
+			after.Walk(d.Changed, WantUID|WantFlags, func(_ uint32, cols *Columns, lo, hi int) error {
+				for i := lo; i < hi; i++ {
+					flags[cols.UIDs[i]] = cols.Flags[i]
+				}
+				return nil
+			})
+			after.Walk(after.All(), WantUID|WantFlags, func(_ uint32, cols *Columns, lo, hi int) error {
+				for i := lo; i < hi; i++ {
+					if _, known := flags[cols.UIDs[i]]; !known {
+						flags[cols.UIDs[i]] = cols.Flags[i] // as FETCH would
+					} else if flags[cols.UIDs[i]] != cols.Flags[i] {
+						t.Fatalf("seed %d step %d: UID %d was told %b, is %b", seed, step, cols.UIDs[i], flags[cols.UIDs[i]], cols.Flags[i])
+					}
+				}
+				return nil
+			})
+			if !keep && after != shared {
+				t.Fatalf("seed %d step %d: an up-to-date view is not the shared one", seed, step)
+			}
+			view = after
+			lookups(t, view, rnd)
+		}
+	}
+}
+
+// lookups compares the ways to find an entry with a walk through all.
+func lookups(t *testing.T, s *Snapshot, rnd *rand.Rand) {
+	t.Helper()
+	uids := uidsOf(s)
+	for i, uid := range uids {
+		if got := s.UID(uint32(i + 1)); got != uid {
+			t.Fatalf("number %d is UID %d, want %d", i+1, got, uid)
+		}
+		if got := s.Rank(uid); got != uint32(i) {
+			t.Fatalf("UID %d has rank %d, want %d", uid, got, i)
+		}
+	}
+	var set wire.Set
+	for range rnd.IntN(5) {
+		a := 1 + rnd.Uint32N(100)
+		set = append(set, wire.Range{First: a, Last: a + rnd.Uint32N(20)})
+	}
+	if rnd.IntN(3) == 0 {
+		set = append(set, wire.Range{First: 5, Last: 1<<32 - 1})
+	}
+	set = set.Resolve(uint32(s.MaxUID()))
+	var want wire.Set
+	for i, uid := range uids {
+		if set.Contains(uint32(uid)) {
+			want = want.Add(uint32(i + 1))
+		}
+	}
+	if got := s.Seqs(set); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Fatalf("UIDs %v are numbers %v, want %v (of %v)", set, got, want, uids)
+	}
+	back := s.UIDs(want)
+	for _, uid := range uids {
+		if back.Contains(uint32(uid)) != set.Contains(uint32(uid)) {
+			t.Fatalf("numbers %v are UIDs %v", want, back)
+		}
+	}
+}
+
+// TestInconsistent: a UID below known ones cannot be told.
+func TestInconsistent(t *testing.T) {
+	e := func(uid mailbox.UID) mailbox.Entry { return mailbox.Entry{UID: uid, ModSeq: 1} }
+	for _, to := range [][]mailbox.Entry{{e(1), e(3), e(5)}, {e(2), e(3), e(5)}} {
+		a := pack(t, 1, []mailbox.Entry{e(1), e(5)}, nil)
+		if _, _, err := a.Advance(pack(t, 2, to, nil), false, nil); err != ErrInconsistent {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func BenchmarkWalk(b *testing.B) {
+	var entries []mailbox.Entry
+	for i := range 100_000 {
+		entries = append(entries, mailbox.Entry{UID: mailbox.UID(i + 1), ModSeq: 5, Email: mailbox.EmailID(i * 4_194_303), Size: 4096, Received: int64(i)})
+	}
+	var chunks []*Chunk
+	var cols Columns
+	for part := range slices.Chunk(entries, mailbox.ChunkSize) {
+		c := mailbox.Chunk{FirstUID: part[0].UID}
+		for _, e := range part {
+			c.Add(e)
+		}
+		chunk, err := newChunk(c.Pack(), &cols)
+		if err != nil {
+			b.Fatal(err)
+		}
+		chunks = append(chunks, chunk)
+	}
+	s := newSnapshot(Meta{}, chunks)
+	b.ReportAllocs()
+	for b.Loop() {
+		n := 0
+		s.Walk(s.All(), WantUID|WantFlags, func(_ uint32, cols *Columns, lo, hi int) error {
+			n += hi - lo
+			return nil
+		})
+		if n != len(entries) {
+			b.Fatal(n)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(entries)), "ns/message")
+}
