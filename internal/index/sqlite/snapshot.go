@@ -112,12 +112,18 @@ func readExpunged(tx *sqlitedb.ReadTx, q index.SnapshotQuery) (mailbox.UIDSet, e
 
 const chunkColumns = `first_uid, max_mod_seq, uids, flags, mod_seqs, emails, sizes, received`
 
+// The plus signs keep the order from deciding by which index the rows of chunksSince are found, and the MODSEQ from
+// deciding it for those of wholeChunks.
+const (
+	wholeChunks = "SELECT " + chunkColumns + " FROM chunk WHERE account = ? AND mailbox = ? AND +max_mod_seq > ? ORDER BY first_uid"
+	chunksSince = "SELECT " + chunkColumns + " FROM chunk WHERE account = ? AND mailbox = ? AND max_mod_seq > ? ORDER BY +first_uid"
+)
+
 // readChunks calls each with the pages; page is the first one.
 func readChunks(tx *sqlitedb.ReadTx, q index.SnapshotQuery, page *index.Page, each func(*index.Page) error) error {
-	// With a MODSEQ the rows are found by its index: the plus keeps the order from deciding otherwise.
-	query := "SELECT " + chunkColumns + " FROM chunk WHERE account = ? AND mailbox = ? AND max_mod_seq > ? ORDER BY +first_uid"
+	query := chunksSince
 	if q.Since == 0 {
-		query = "SELECT " + chunkColumns + " FROM chunk WHERE account = ? AND mailbox = ? AND +max_mod_seq > ? ORDER BY first_uid"
+		query = wholeChunks
 	}
 	rows, err := tx.Query(query, int64(q.Account), int64(q.Mailbox), int64(q.Since))
 	if err != nil {
