@@ -25,7 +25,8 @@ type Config struct {
 	// TraceMaxAge and TraceMaxBytes bound the history of trace events. Default 72h and 256 MiB.
 	TraceMaxAge   time.Duration `yaml:"trace_max_age"`
 	TraceMaxBytes int64         `yaml:"trace_max_bytes"`
-	// AckWait is after how long without a sign of life work is given to another. Default 30s.
+	// AckWait is after how long without a sign of life work is given to another: what a process that dies costs the
+	// messages that it held. Default 10s.
 	AckWait time.Duration `yaml:"ack_wait"`
 	// MaxAckPending is how much work of one partition may be in hand at once, over all processes. Default 20,000.
 	MaxAckPending int `yaml:"max_ack_pending"`
@@ -48,7 +49,7 @@ func (c *Config) Defaults() {
 	def(&c.MaxBytes, 2<<30)
 	def(&c.TraceMaxAge, 72*time.Hour)
 	def(&c.TraceMaxBytes, 256<<20)
-	def(&c.AckWait, 30*time.Second)
+	def(&c.AckWait, 10*time.Second)
 	def(&c.MaxAckPending, 20_000)
 	def(&c.PoisonLimit, 5)
 	def(&c.PoisonDelay, time.Second)

@@ -14,7 +14,7 @@ const senders = 10
 // killRounds starts the farm, hands letters in, kills it in the middle, and so on; each round hands in letters messages.
 // between runs while the farm is dead.
 func killRounds(t *testing.T, kills, letters int, between func(*world) error) {
-	w := newWorld(t)
+	w := newWorld(t, "")
 	w.Start()
 	w.prepare()
 	seed := uint64(time.Now().UnixNano())

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/emersion/go-imap/v2/imapclient"
 	"github.com/emersion/go-smtp"
 
 	"github.com/mailfarm/mailfarm/internal/resolve/dnstest"
@@ -17,8 +18,9 @@ import (
 
 // settings make lost hints and recovery come back in seconds instead of minutes; nothing else differs from `mailfarm dev`.
 const settings = `
+bus: {ack_wait: 1s}
 router: {sweep_after: 1s}
-delivery_remote: {port: %s, retry: [500ms, 500ms], keep_connection: 200ms, claim_lease: 2s}
+delivery_remote: {port: %s, claim_lease: 1s, retry: [500ms, 500ms], keep_connection: 200ms}
 delivery_local: {retry: [1s]}
 ledger: {sweep_every: 200ms, sweep_again: 1s, outbox_every: 200ms, outbox_again: 500ms, recover_every: 300ms, recover_after: 1s}
 `
@@ -42,12 +44,18 @@ type letter struct {
 	body     []byte
 }
 
-func newWorld(t *testing.T) *world {
+// lateFilter lets no verdict come in time, so that every message goes to the filter by the bus.
+const lateFilter = `
+ingress: {acceptance: {filter_timeout: 1us}}
+submission: {acceptance: {filter_timeout: 1us}}
+`
+
+func newWorld(t *testing.T, more string) *world {
 	t.Helper()
 	peer := harness.NewPeer(t, "127.0.0.1:0")
 	dns := dnstest.Start(t, peer.Zone("remote.example"))
 	config := filepath.Join(t.TempDir(), "fault.yaml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, settings, harness.Port(peer.Addr)), 0o600); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, settings+more, harness.Port(peer.Addr)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	w := &world{peer: peer}
@@ -73,6 +81,7 @@ var kinds = []kind{
 	{"unknown", toMX("nobody@example.org", 0), nowhere},
 	{"lmtp", toLMTP(bob), inMailboxes(bob)},
 	{"success", submit(bob, &smtp.RcptOptions{Notify: []smtp.DSNNotify{smtp.DSNNotifySuccess}}), both(inMailboxes(bob), reported("delivered"))},
+	{"append", appendTo("INBOX"), inMailboxes(alice)},
 	{"relay", submit("ok@remote.example", nil), relayed},
 	{"later", func(w *world, l *letter) error { return submit("later-"+l.name+"@remote.example", nil)(w, l) }, relayed},
 	{"refused", submit("refuse@remote.example", nil), reported("failed")},
@@ -99,6 +108,30 @@ func submit(to string, rcpt *smtp.RcptOptions) func(*world, *letter) error {
 	return func(w *world, l *letter) error {
 		l.body = harness.Letter(l.name, alice, to)
 		return w.Submit(alice, []string{to}, l.body, nil, rcpt)
+	}
+}
+
+// appendTo appends to a mailbox of alice by IMAP.
+func appendTo(name string) func(*world, *letter) error {
+	return func(w *world, l *letter) error {
+		l.body = harness.Letter(l.name, alice, alice)
+		c, err := imapclient.DialTLS(w.IMAPS(), &imapclient.Options{TLSConfig: w.TLS()})
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if err := c.Login(alice, harness.DevPassword).Wait(); err != nil {
+			return err
+		}
+		cmd := c.Append(name, int64(len(l.body)), nil)
+		if _, err := cmd.Write(l.body); err != nil {
+			return err
+		}
+		if err := cmd.Close(); err != nil {
+			return err
+		}
+		_, err = cmd.Wait()
+		return err
 	}
 }
 
