@@ -100,6 +100,8 @@ type Accounts interface {
 
 	// Walk reads at most limit messages behind an id in the order of ids, with what the auditor compares.
 	Walk(ctx context.Context, after envelope.QueueID, limit int) ([]Account, error)
+	// Outbox reads at most limit children behind one, in the order of their owners and ids; the zero value is before all.
+	Outbox(ctx context.Context, after OutboxChild, limit int) ([]OutboxChild, error)
 	// Accounts reads messages by their ids, nil where the ledger does not know one.
 	Accounts(ctx context.Context, ids [][]byte) ([]*Account, error)
 

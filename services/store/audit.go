@@ -68,11 +68,17 @@ func (a *auditor) run(ctx context.Context, sinceNs int64) (*storev1.AuditRespons
 	if r.checkpoints, err = a.ledger.Checkpoints(ctx); err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
+	if err := r.readOutbox(ctx); err != nil {
+		return nil, fmt.Errorf("audit the outbox: %w", err)
+	}
 	if err := r.walkLedger(ctx); err != nil {
 		return nil, fmt.Errorf("audit the ledger: %w", err)
 	}
 	if err := r.walkBlobs(ctx); err != nil {
 		return nil, fmt.Errorf("audit the blob store: %w", err)
+	}
+	if err := r.countOutbox(ctx); err != nil {
+		return nil, fmt.Errorf("audit the outbox: %w", err)
 	}
 	if sinceNs == 0 {
 		for i, n := range auditCounts(r.out) {
@@ -100,7 +106,9 @@ type audit struct {
 	began       time.Time
 	since       time.Time
 	checkpoints map[uint64]ledger.Checkpoint
-	out         *storev1.AuditResponse
+	// outbox holds the messages that stood in the outbox while the audit went on, with how many recipients each has.
+	outbox map[envelope.QueueID]uint64
+	out    *storev1.AuditResponse
 }
 
 func (r *audit) find(id envelope.QueueID, number int32, problem string) {
@@ -152,9 +160,6 @@ func (r *audit) countMessage(ctx context.Context, m *ledger.Account) error {
 		switch {
 		case problem != "":
 			r.unaccounted(m.ID, row.Number, problem)
-		case generated:
-			r.out.Generated++
-			continue
 		default:
 			r.countState(row.State)
 			if row.Filed && row.State != storev1.State_STATE_DELIVERED && ledger.IsFinal(row.State) {
@@ -163,6 +168,7 @@ func (r *audit) countMessage(ctx context.Context, m *ledger.Account) error {
 		}
 		switch {
 		case generated:
+			r.out.Generated++
 		case row.Number >= m.Envelope:
 			r.out.Added++
 		default:
@@ -172,7 +178,9 @@ func (r *audit) countMessage(ctx context.Context, m *ledger.Account) error {
 	for n := range m.Envelope {
 		if !m.Has(n) {
 			r.unaccounted(m.ID, n, "the ledger has the message, but no row for the recipient")
-			if !generated {
+			if generated {
+				r.out.Generated++
+			} else {
 				r.out.Accepted++
 			}
 		}

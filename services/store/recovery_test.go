@@ -448,8 +448,8 @@ func crashAt(t *testing.T, c *crasher) {
 		}
 	}
 	got := w.wantQuiet()
-	if got.Accepted != 4 || got.Queued != 4 || got.Generated != 1 {
-		t.Errorf("got %v, want 4 queued and the child", got)
+	if got.Accepted != 4 || got.Queued != 5 || got.Generated != 1 {
+		t.Errorf("got %v, want 4 and the child queued", got)
 	}
 	for _, a := range []string{"old@example.org", "a@example.org", "lost@example.org", "judged@example.org", "sender@example.net"} {
 		if !hinted[a] {

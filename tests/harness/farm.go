@@ -85,7 +85,13 @@ type Farm struct {
 // Dev prepares `mailfarm dev` in a new data folder, on ports of its own. Start starts it.
 func Dev(t testing.TB, flags ...string) *Farm {
 	t.Helper()
-	f := &Farm{t: t, Data: filepath.Join(t.TempDir(), "data"), offset: freeOffset(t), log: &lockedBuffer{}}
+	return DevIn(t, filepath.Join(t.TempDir(), "data"), flags...)
+}
+
+// DevIn is Dev in a data folder of the caller's choice.
+func DevIn(t testing.TB, data string, flags ...string) *Farm {
+	t.Helper()
+	f := &Farm{t: t, Data: data, offset: freeOffset(t), log: &lockedBuffer{}}
 	f.args = append([]string{"dev", "--data", f.Data, "--port-offset", strconv.Itoa(f.offset)}, flags...)
 	t.Cleanup(func() {
 		if f.cmd != nil {

@@ -44,17 +44,7 @@ func (l *Ledger) TakeOutbox(ctx context.Context, limit int, again time.Duration)
 	err := l.db.Write(ctx, func(tx *sqlitedb.Tx) error {
 		now := l.clock()
 		rows, err := tx.Query("SELECT owner, child, payload, tries FROM outbox WHERE due_ns <= ? ORDER BY due_ns LIMIT ?", now, limit)
-		err = eachRow(rows, err, func() error {
-			var c ledger.OutboxChild
-			var id []byte
-			if err := rows.Scan(&c.Owner, &id, &c.Payload, &c.Tries); err != nil {
-				return err
-			}
-			c.ID = [16]byte(id)
-			children = append(children, c)
-			return nil
-		})
-		if err != nil {
+		if err := eachChild(rows, err, func(c ledger.OutboxChild) { children = append(children, c) }); err != nil {
 			return err
 		}
 		for _, c := range children {
@@ -70,6 +60,35 @@ func (l *Ledger) TakeOutbox(ctx context.Context, limit int, again time.Duration)
 		return nil, fmt.Errorf("take from the outbox: %w", err)
 	}
 	return children, nil
+}
+
+// Outbox reads children without taking them; see ledger.Accounts.
+func (l *Ledger) Outbox(ctx context.Context, after ledger.OutboxChild, limit int) ([]ledger.OutboxChild, error) {
+	owner := after.Owner
+	if owner == nil {
+		owner = []byte{} // NULL sorts nowhere
+	}
+	var children []ledger.OutboxChild
+	err := l.db.Read(ctx, func(tx *sqlitedb.ReadTx) error {
+		rows, err := tx.Query("SELECT owner, child, payload, tries FROM outbox WHERE (owner, child) > (?, ?) ORDER BY owner, child LIMIT ?",
+			owner, after.ID[:], limit)
+		return eachChild(rows, err, func(c ledger.OutboxChild) { children = append(children, c) })
+	})
+	return children, wrap("read the outbox", err)
+}
+
+// eachChild reads the columns owner, child, payload and tries.
+func eachChild(rows *sql.Rows, err error, each func(ledger.OutboxChild)) error {
+	return eachRow(rows, err, func() error {
+		var c ledger.OutboxChild
+		var id []byte
+		if err := rows.Scan(&c.Owner, &id, &c.Payload, &c.Tries); err != nil {
+			return err
+		}
+		c.ID = [16]byte(id)
+		each(c)
+		return nil
+	})
 }
 
 // DropOutbox removes children; see ledger.Queue.

@@ -1543,9 +1543,10 @@ func (x *AuditRequest) GetSinceNs() int64 {
 }
 
 // AuditResponse counts recipients, each in exactly one state; the names are the metric names.
+// accepted, added and generated together are the sum of the states, delivered to unaccounted.
 type AuditResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// accepted is the number of accepted recipients found in the blob store and the ledger: the sum of all below, less added.
+	// accepted is the number of accepted recipients found in the blob store and the ledger.
 	Accepted    uint64 `protobuf:"varint,1,opt,name=accepted,proto3" json:"accepted,omitempty"`
 	Delivered   uint64 `protobuf:"varint,2,opt,name=delivered,proto3" json:"delivered,omitempty"`
 	Relayed     uint64 `protobuf:"varint,3,opt,name=relayed,proto3" json:"relayed,omitempty"`
