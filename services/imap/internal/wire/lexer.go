@@ -101,9 +101,14 @@ func (l *Lexer) Accept(c byte) bool {
 
 // Expect takes c.
 func (l *Lexer) Expect(c byte) {
-	if !l.Accept(c) {
-		l.Fail("expected " + string(rune(c)))
+	if l.Accept(c) {
+		return
 	}
+	if c == '\n' {
+		l.Fail("expected a literal")
+		return
+	}
+	l.Fail("expected " + string(rune(c)))
 }
 
 // Space takes the one space between arguments.
