@@ -45,6 +45,13 @@ type Farm struct {
 	listening atomic.Int64 // fronts' listeners that are open
 }
 
+// Graces of the stages, which stop one after the other: together less than the 10 s that a stop may take.
+const (
+	frontGrace = 5 * time.Second
+	workGrace  = 3 * time.Second
+	baseGrace  = time.Second
+)
+
 // parts are what runs, by when it starts and stops: first what others need.
 type parts struct{ base, work, front run.Stage }
 
@@ -181,6 +188,14 @@ func (f *Farm) Run(ctx context.Context) error {
 	})
 	defer stop()
 	f.log.InfoContext(ctx, "started", "roles", strings.Join(Roles, " "), obs.Delay("start", time.Since(f.started)))
+	for _, s := range []struct {
+		parts run.Stage
+		grace time.Duration
+	}{{f.parts.front, frontGrace}, {f.parts.work, workGrace}, {f.parts.base, baseGrace}} {
+		for i := range s.parts {
+			s.parts[i].Grace = s.grace
+		}
+	}
 	err := run.Stages(ctx, f.log, f.parts.base, f.parts.work, f.parts.front)
 	f.log.Info("stopped")
 	return err

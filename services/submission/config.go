@@ -20,7 +20,7 @@ type Config struct {
 	PlaintextNetworks []string       `yaml:"plaintext_networks"`
 	Limits            smtpd.Limits   `yaml:"limits"`
 	Timeouts          smtpd.Timeouts `yaml:"timeouts"`
-	// Drain is how long messages that are arriving may take to end when the role stops. Default 8s.
+	// Drain is how long messages that are arriving may take to end when the role stops. Default 4s.
 	Drain time.Duration `yaml:"drain"`
 	// Acceptance is what happens to bodies.
 	Acceptance acceptance.Config `yaml:"acceptance"`
@@ -39,7 +39,7 @@ func (c *Config) Defaults() {
 	c.Limits = c.Limits.WithDefaults()
 	c.Timeouts = c.Timeouts.WithDefaults()
 	if c.Drain == 0 {
-		c.Drain = 8 * time.Second
+		c.Drain = 4 * time.Second
 	}
 	c.Acceptance.Defaults()
 }

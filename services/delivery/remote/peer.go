@@ -35,7 +35,7 @@ func (p *peer) relay() string {
 }
 
 // quitTime is how long we wait for the reply to QUIT: it changes nothing.
-const quitTime = 5 * time.Second
+const quitTime = 2 * time.Second
 
 func (p *peer) quit() {
 	p.CommandTimeout = quitTime
@@ -66,6 +66,8 @@ func (s *Service) open(ctx context.Context, host, address string, useTLS bool) (
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s[%s]: %w", host, address, err)
 	}
+	wire := conn
+	defer context.AfterFunc(ctx, func() { wire.Close() })()
 	p := &peer{address: address, host: host}
 	if useTLS {
 		conn, err = s.secure(ctx, conn, p)

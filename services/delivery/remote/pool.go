@@ -53,7 +53,7 @@ func (p *pool) put(c *peer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		go c.quit()
+		c.Close()
 		return
 	}
 	p.idle[c.address] = append(p.idle[c.address], c)
@@ -67,7 +67,7 @@ func (p *pool) put(c *peer) {
 	})
 }
 
-// close ends all waiting connections.
+// close ends all waiting connections, and those that are put back later.
 func (p *pool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -80,6 +80,10 @@ func (s *Service) outcome(r *result, now time.Time) *storev1.Outcome {
 	if r.state != storev1.State_STATE_QUEUED {
 		return o
 	}
+	if r.reply == goingDown.reply {
+		o.DueNs = now.UnixNano() // no fault of the peer's
+		return o
+	}
 	if r.row.ExpiryNs > 0 && now.UnixNano() >= r.row.ExpiryNs {
 		o.State = storev1.State_STATE_BOUNCED
 		return o

@@ -37,6 +37,9 @@ type result struct {
 // or nil when the claim was lost.
 func (s *Service) send(ctx context.Context, j *job) []result {
 	hosts, err := s.hosts(ctx, j.group)
+	if ctx.Err() != nil {
+		return all(j.recipients, goingDown, "")
+	}
 	if err != nil {
 		return all(j.recipients, verdictOf(err), "")
 	}
@@ -55,6 +58,9 @@ func (s *Service) send(ctx context.Context, j *job) []result {
 			results, settled := s.sendTo(ctx, j, h.Name, address)
 			if settled {
 				return results
+			}
+			if ctx.Err() != nil {
+				return all(j.recipients, goingDown, "")
 			}
 			last = results
 		}
@@ -174,6 +180,8 @@ func (s *Service) dialogue(ctx context.Context, j *job, p *peer) ([]result, erro
 		return nil, err
 	}
 	defer body.Close()
+	cutOff := context.AfterFunc(ctx, func() { p.Close() })
+	defer cutOff()
 	opts, err := mailOptions(j, p, body.Size())
 	if err != nil {
 		return nil, err
@@ -205,6 +213,10 @@ func (s *Service) dialogue(ctx context.Context, j *job, p *peer) ([]result, erro
 		return nil, err // the connection is closed without the dot: the peer drops what it has
 	}
 	fault.Point("remote.before-dot")
+	if !cutOff() {
+		return nil, errDraining // and closed
+	}
+	defer context.AfterFunc(s.drain.afterDot, func() { p.Close() })()
 	reply, err := data.CloseWithResponse()
 	if err != nil {
 		return nil, fmt.Errorf("final dot: %w", err)

@@ -35,6 +35,7 @@ type Service struct {
 	gate    *gate
 	pool    *pool
 	attempt atomic.Uint64
+	drain   drain
 }
 
 // New checks cfg.
@@ -46,12 +47,16 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s := &Service{cfg: cfg, deps: deps, metrics: newMetrics(deps.Metrics)}
 	s.gate = newGate(cfg.Connections, cfg.ConnectionsPerDestination)
 	s.pool = newPool(cfg.KeepConnection)
+	s.drain = newDrain()
 	return s, nil
 }
 
-// Run sends until ctx ends and what was claimed has its outcome.
+// Run sends until ctx ends. Then dialogues that have not come to the final dot are cut off, and those that have get a
+// moment to be answered; every claim has its outcome before Run returns.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.pool.close()
+	defer s.drain.on(ctx)()
+	defer context.AfterFunc(ctx, s.pool.close)()
 	return s.deps.Bus.Consume(ctx, bus.Consumer{Subject: bus.Remote, Batch: 64, Held: 4 * s.cfg.Connections, OnDead: s.bury}, s.take)
 }
 
@@ -122,6 +127,10 @@ func (s *Service) work(ctx context.Context, j *job) {
 	}()
 	s.gate.wait(to)
 	defer s.gate.done(to)
+	if s.drain.begun() {
+		s.postpone(ctx, j, errDraining)
+		return
+	}
 	claimed, err := s.claim(ctx, j)
 	if err != nil {
 		s.postpone(ctx, j, err)
@@ -133,7 +142,9 @@ func (s *Service) work(ctx context.Context, j *job) {
 	}
 	release := s.keep(ctx, j)
 	defer release()
-	results := s.send(ctx, j)
+	sending, cancel := s.drain.context(ctx)
+	results := s.send(sending, j)
+	cancel()
 	if results == nil { // the claim was lost: whoever has it now reports
 		j.bus.Ack()
 		return
