@@ -36,14 +36,15 @@ type appender struct {
 	utf8 bool
 }
 
-// append files messages that the client sends. Nothing is asked for, and of LITERAL+ nothing kept, before it is sure that the
-// mailbox exists and the size is allowed.
+// append files messages that the client sends. Nothing is asked for before it is sure that the mailbox exists and the size is
+// allowed.
 func (s *session) append(l *wire.Lexer) (reply, error) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
 	a := &appender{s: s}
 	start, lit, err := a.parseFirst(l)
-	if err == nil {
+	if err == nil && !lit.NonSync {
+		// What comes unasked is sent on at once: the store will say.
 		err = a.check()
 	}
 	for n := 1; ; n++ {

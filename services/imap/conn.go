@@ -207,7 +207,7 @@ func (s *session) recovered() {
 // close gives back what the session holds.
 func (s *session) close() {
 	s.cancel()
-	s.raw.Close()
-	// A panic may have left the lock taken; pushes are over with the connection cut, or wait for it in vain.
+	// With TLS this says good-bye, for which crypto/tls waits 5 s at most (RFC 8446 §6.1).
+	s.nc.Close()
 	s.unselect()
 }

@@ -146,8 +146,10 @@ func (h *hub) compareThese(ctx context.Context, ids []uint64) error {
 		if w == nil || w.counted == n {
 			continue
 		}
+		if w.counted != 0 {
+			h.svc.metrics.missed.Inc()
+		}
 		w.counted = n
-		h.svc.metrics.missed.Inc()
 		for s := range w.sessions {
 			s.notify()
 		}

@@ -9,6 +9,7 @@ import (
 // listRequest is a LIST (RFC 9051 §6.3.9).
 type listRequest struct {
 	extended   bool
+	rev2       bool
 	subscribed bool // select
 	special    bool // select
 	recursive  bool
@@ -24,6 +25,7 @@ func (s *session) list(l *wire.Lexer) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	req.rev2 = s.enabled.rev2
 	if len(req.patterns) == 1 && req.patterns[0] == "" && !req.extended {
 		// An empty pattern asks for the separator.
 		s.untagged(`LIST (\Noselect) "/" ""`)
@@ -181,16 +183,27 @@ func (s *session) writeList(n *node, req *listRequest) {
 	b = append(b, ` "/" `...)
 	b = wire.AppendMailbox(b, n.GetName(), s.utf8OK())
 	if n.below && req.recursive {
-		b = append(b, ` ("CHILDINFO" ("SUBSCRIBED"))`...)
+		b = append(b, req.childInfo()...)
 	}
 	s.out.Give(append(b, "\r\n"...))
+}
+
+// childInfo tells what it is that names below have.
+func (req *listRequest) childInfo() string {
+	switch {
+	case req.subscribed && req.special:
+		return ` ("CHILDINFO" ("SUBSCRIBED" "SPECIAL-USE"))`
+	case req.special:
+		return ` ("CHILDINFO" ("SPECIAL-USE"))`
+	}
+	return ` ("CHILDINFO" ("SUBSCRIBED"))`
 }
 
 // attributes are a name's (RFC 9051 §7.3.1, RFC 6154).
 func (n *node) attributes(req *listRequest) string {
 	var a []string
 	if !n.GetExists() {
-		if req.extended {
+		if req.extended || req.rev2 {
 			a = append(a, `\NonExistent`)
 		}
 		a = append(a, `\Noselect`)

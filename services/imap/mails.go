@@ -145,7 +145,9 @@ func (m *mails) envelope(mail *mail) ([]byte, error) {
 	if e, ok := v.Envelope(); ok {
 		return e, nil
 	}
-	header, err := m.readSeen(mail, v.Header())
+	r := v.Header()
+	r.Length = min(r.Length, message.MaxHeaderBytes)
+	header, err := m.readSeen(mail, r)
 	if err != nil {
 		return nil, err
 	}
