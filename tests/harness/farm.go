@@ -4,6 +4,7 @@ package harness
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -76,6 +77,7 @@ type Farm struct {
 	Data   string
 	args   []string // of the command that starts it
 	offset int
+	imaps  string // where IMAP is with TLS, if not by offset
 
 	cmd  *exec.Cmd
 	exit chan error
@@ -93,14 +95,7 @@ func DevIn(t testing.TB, data string, flags ...string) *Farm {
 	t.Helper()
 	f := &Farm{t: t, Data: data, offset: freeOffset(t), log: &lockedBuffer{}}
 	f.args = append([]string{"dev", "--data", f.Data, "--port-offset", strconv.Itoa(f.offset)}, flags...)
-	t.Cleanup(func() {
-		if f.cmd != nil {
-			f.Kill()
-		}
-		if t.Failed() {
-			t.Logf("log of mailfarm:\n%s", f.log.tail(200))
-		}
-	})
+	f.cleanUp()
 	return f
 }
 
@@ -113,6 +108,30 @@ func ConfigFile(t testing.TB, yaml string) string {
 	}
 	return path
 }
+
+// Run prepares `mailfarm run all` on a data folder, with the configuration given. It listens where that says: Launch starts
+// it, and Listen tells where IMAP is.
+func Run(t testing.TB, data, yaml string) *Farm {
+	t.Helper()
+	f := &Farm{t: t, Data: data, log: &lockedBuffer{}}
+	f.args = []string{"run", "all", "--data", data, "--config", ConfigFile(t, yaml)}
+	f.cleanUp()
+	return f
+}
+
+func (f *Farm) cleanUp() {
+	f.t.Cleanup(func() {
+		if f.cmd != nil {
+			f.Kill()
+		}
+		if f.t.Failed() {
+			f.t.Logf("log of mailfarm:\n%s", f.log.tail(200))
+		}
+	})
+}
+
+// Listen says where a farm made by Run serves IMAP with TLS from the start.
+func (f *Farm) Listen(imaps string) { f.imaps = imaps }
 
 // StartDev is Dev, started and ready.
 func StartDev(t testing.TB, flags ...string) *Farm {
@@ -228,7 +247,7 @@ func (f *Farm) Submission() string   { return f.addr(portMSA) }
 func (f *Farm) SubmissionS() string  { return f.addr(portMSAS) }
 func (f *Farm) LMTP() string         { return f.addr(portLMTP) }
 func (f *Farm) IMAP() string         { return f.addr(portIMAP) }
-func (f *Farm) IMAPS() string        { return f.addr(portIMAS) }
+func (f *Farm) IMAPS() string        { return cmp.Or(f.imaps, f.addr(portIMAS)) }
 func (f *Farm) POP3() string         { return f.addr(portPOP) }
 func (f *Farm) POP3S() string        { return f.addr(portPOPS) }
 func (f *Farm) HTTP() string         { return f.addr(portHTTP) }

@@ -3,6 +3,7 @@ package harness
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -69,6 +70,20 @@ func (p *Program) Try(name string, args ...string) (stdout, stderr []byte, err e
 	cmd.Stdout, cmd.Stderr = &out, &complaints
 	err = cmd.Run()
 	return out.Bytes(), complaints.Bytes(), err
+}
+
+// ExitCode is the exit status that an error of a program stands for.
+func ExitCode(t testing.TB, err error) int {
+	t.Helper()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return exit.ExitCode()
+	}
+	t.Fatal(err)
+	return -1
 }
 
 // tail is the end of what a program said.
