@@ -21,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/mailfarm/mailfarm/internal/filelock"
 )
 
 // Limit is how long anything may take that a test waits for.
@@ -348,20 +350,26 @@ func within(limit time.Duration, ok func() bool) bool {
 	return true
 }
 
-// freeOffset finds an offset at which all ports of dev are free.
+// Offsets lie a block of ports apart and below the ports that the kernel gives to clients (32768 and up on Linux).
+const offsetStep, offsets = 1000, 28
+
+// freeOffset finds an offset at which all ports of dev are free, and keeps it from other tests until this one ends: those
+// of other processes too.
 func freeOffset(t testing.TB) int {
 	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	first := os.Getpid()
+	for i := range offsets {
+		offset := (1 + (first+i)%offsets) * offsetStep
+		lock, err := filelock.Take(filepath.Join(os.TempDir(), fmt.Sprintf("mailfarm-test-ports-%d.lock", offset)))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		port := l.Addr().(*net.TCPAddr).Port
-		l.Close()
-		offset := port - devPorts[0]
-		if offset+devPorts[len(devPorts)-1] < 65000 && offset > 0 && allFree(offset) {
-			return offset
+		if !allFree(offset) {
+			lock.Release()
+			continue
 		}
+		t.Cleanup(func() { lock.Release() })
+		return offset
 	}
 	t.Fatal("no free ports for mailfarm")
 	return 0
