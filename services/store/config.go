@@ -8,9 +8,9 @@ import (
 
 // Config of the store role.
 type Config struct {
-	// MaxMessageBytes bounds one appended message, octets. Default 52428800 (50 MiB).
+	// MaxMessageBytes bounds one appended message, octets. Default 67108864 (64 MiB), as APPENDLIMIT of the imap role.
 	MaxMessageBytes int64 `yaml:"max_message_bytes"`
-	// MaxAppend is how many messages one APPEND may carry (RFC 3502). Default 100.
+	// MaxAppend is how many messages one APPEND may carry (RFC 3502). Default 1000.
 	MaxAppend int `yaml:"max_append"`
 	// SnapshotTime is how long a reader may take over one snapshot, which keeps the database from forgetting what it
 	// replaced meanwhile. Default 1m.
@@ -20,10 +20,10 @@ type Config struct {
 // Default fills in what is not set.
 func (c *Config) Default() {
 	if c.MaxMessageBytes == 0 {
-		c.MaxMessageBytes = 50 << 20
+		c.MaxMessageBytes = 64 << 20
 	}
 	if c.MaxAppend == 0 {
-		c.MaxAppend = 100
+		c.MaxAppend = 1000
 	}
 	if c.SnapshotTime == 0 {
 		c.SnapshotTime = time.Minute
