@@ -3,6 +3,7 @@
 package harness
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -411,3 +412,69 @@ func (b *lockedBuffer) tail(n int) string {
 }
 
 var _ io.Writer = (*lockedBuffer)(nil)
+
+// Verb is one of the operator's verbs that goes on until it is ended, with what it prints line by line.
+type Verb struct {
+	t     testing.TB
+	Lines chan string // of standard output; closed at its end
+	Err   chan string // of standard error
+	cmd   *exec.Cmd
+	wg    sync.WaitGroup
+}
+
+// Follow starts a verb that goes on until Interrupt, or the test's end.
+func (f *Farm) Follow(args ...string) *Verb {
+	f.t.Helper()
+	v := &Verb{t: f.t, Lines: make(chan string, 1000), Err: make(chan string, 1000)}
+	v.cmd = exec.Command(Binary(f.t), append(args, "--data", f.Data)...)
+	v.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err1 := v.cmd.StdoutPipe()
+	complaints, err2 := v.cmd.StderrPipe()
+	if err := errors.Join(err1, err2); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := v.cmd.Start(); err != nil {
+		f.t.Fatal(err)
+	}
+	v.wg.Go(func() { lines(out, v.Lines) })
+	v.wg.Go(func() { lines(complaints, v.Err) })
+	f.t.Cleanup(func() {
+		v.cmd.Process.Kill()
+		v.wg.Wait()
+		v.cmd.Wait()
+	})
+	return v
+}
+
+// Interrupt ends the verb as Ctrl-C does, and returns its exit status.
+func (v *Verb) Interrupt() int {
+	v.t.Helper()
+	if err := v.cmd.Process.Signal(os.Interrupt); err != nil {
+		v.t.Fatal(err)
+	}
+	v.wg.Wait()
+	return ExitCode(v.t, v.cmd.Wait())
+}
+
+func lines(r io.Reader, to chan<- string) {
+	defer close(to)
+	s := bufio.NewScanner(r)
+	for s.Scan() {
+		to <- s.Text()
+	}
+}
+
+// Line returns the next line, which must come in time.
+func Line(t testing.TB, from <-chan string) string {
+	t.Helper()
+	select {
+	case l, ok := <-from:
+		if !ok {
+			t.Fatal("the program ended")
+		}
+		return l
+	case <-time.After(Limit):
+		t.Fatal("waited in vain for a line")
+	}
+	return ""
+}
