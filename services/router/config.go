@@ -51,8 +51,8 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%s: %d is below 1", f.key, f.v))
 		}
 	}
-	if c.GiveUpAfter < time.Minute {
-		errs = append(errs, fmt.Errorf("give_up_after: %v is below 1m", c.GiveUpAfter))
+	if c.GiveUpAfter < time.Second {
+		errs = append(errs, fmt.Errorf("give_up_after: %v is below 1s", c.GiveUpAfter))
 	}
 	if c.SweepAfter < time.Second {
 		errs = append(errs, fmt.Errorf("sweep_after: %v is below 1s", c.SweepAfter))
