@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -76,11 +77,12 @@ var build = sync.OnceValues(func() (string, error) {
 
 // Farm is one mailfarm with its data folder; it may be started and killed many times.
 type Farm struct {
-	t      testing.TB
-	Data   string
-	args   []string // of the command that starts it
-	offset int
-	imaps  string // where IMAP is with TLS, if not by offset
+	t       testing.TB
+	Data    string
+	args    []string // of the command that starts it
+	wrapper []string // what starts that command
+	offset  int
+	imaps   string // where IMAP is with TLS, if not by offset
 
 	cmd  *exec.Cmd
 	exit chan error
@@ -153,10 +155,14 @@ func (f *Farm) Start(env ...string) {
 	}
 }
 
+// Wrap has the farm started by another program, which becomes it: strace -D does.
+func (f *Farm) Wrap(command ...string) { f.wrapper = command }
+
 // Launch starts the process without waiting for it to be ready.
 func (f *Farm) Launch(env ...string) {
 	f.t.Helper()
-	cmd := exec.Command(Binary(f.t), f.args...)
+	line := append(append(slices.Clone(f.wrapper), Binary(f.t)), f.args...)
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = f.log, f.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
