@@ -16,6 +16,7 @@ import (
 	"github.com/mailfarm/mailfarm/internal/blob"
 	"github.com/mailfarm/mailfarm/internal/fault"
 	"github.com/mailfarm/mailfarm/internal/message"
+	"github.com/mailfarm/mailfarm/internal/reply"
 	"github.com/mailfarm/mailfarm/internal/resolve"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
@@ -149,8 +150,9 @@ var errStale = errors.New("connection was closed while it waited")
 func (s *Service) transact(ctx context.Context, j *job, p *peer) ([]result, error) {
 	results, err := s.dialogue(ctx, j, p)
 	var refused *smtp.SMTPError
+	var own *reply.Error
 	switch {
-	case err == nil || errors.As(err, &refused) && refused.Code != 421:
+	case err == nil || errors.As(err, &refused) && refused.Code != 421 || errors.As(err, &own):
 		if p.sent++; p.sent < s.cfg.MessagesPerConnection && p.Reset() == nil {
 			s.pool.put(p)
 		} else {
@@ -166,6 +168,9 @@ func (s *Service) transact(ctx context.Context, j *job, p *peer) ([]result, erro
 		return nil, nil
 	case p.sent > 0 && errors.Is(err, errStale):
 		return nil, errStale
+	case own != nil && own.IsPermanent():
+		// What the peer offers is not enough for the message, and it was not asked.
+		return all(j.recipients, verdictOf(err), p.relay()), nil
 	case refused != nil && refused.Code != 421 && refused.Code >= 400:
 		// The peer refused the message as a whole: its word counts, another of its hosts would say the same.
 		return all(j.recipients, verdictOf(err), p.relay()), nil
