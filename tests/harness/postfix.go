@@ -31,30 +31,31 @@ command_directory = /usr/sbin
 daemon_directory = /usr/lib/postfix/sbin
 maillog_file = %[1]s/log
 maillog_file_prefixes = %[1]s
-myhostname = %[3]s
+myhostname = %[2]s
 mydestination =
 local_recipient_maps =
 local_transport = error:no local mail
 alias_maps =
-inet_interfaces = %[2]s
+inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 mynetworks = 127.0.0.0/8
 smtpd_peername_lookup = no
 smtp_dns_support_level = disabled
-virtual_mailbox_domains = %[4]s
+virtual_mailbox_domains = %[3]s
 virtual_mailbox_base = %[1]s/mail
 virtual_mailbox_maps = texthash:%[1]s/users
 virtual_minimum_uid = 1
 virtual_uid_maps = static:65534
 virtual_gid_maps = static:65534
 smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
-smtpd_recipient_restrictions = check_policy_service inet:%[5]s, permit_mynetworks, reject
+smtpd_recipient_restrictions = check_policy_service inet:%[4]s, permit_mynetworks, reject
 default_transport = error:no outbound mail
-transport_maps = inline:{ %[6]s }
+transport_maps = inline:{ %[5]s }
 minimal_backoff_time = 1s
 maximal_backoff_time = 2s
 queue_run_delay = 1s
 message_size_limit = 20480000
+smtp_line_length_limit = 0
 virtual_mailbox_limit = 0
 smtpd_tls_security_level = may
 smtpd_tls_cert_file = %[1]s/tls/mx.pem
@@ -84,12 +85,11 @@ func StartPostfix(t testing.TB, addr, domain, mx string, users ...string) *Postf
 	if err := errors.Join(
 		os.Chmod(dir, 0o755),
 		p.prepare(domain, users),
-		p.write("conf/main.cf", fmt.Sprintf(postfixMain, dir, host, "mx."+domain, domain, p.policy.addr, route)),
+		p.write("conf/main.cf", fmt.Sprintf(postfixMain, dir, "mx."+domain, domain, p.policy.addr, route)),
 		p.master(host, port),
 	); err != nil {
 		t.Fatal(err)
 	}
-	p.Start()
 	t.Cleanup(func() {
 		if t.Failed() {
 			log, _ := os.ReadFile(filepath.Join(dir, "log"))
@@ -97,6 +97,7 @@ func StartPostfix(t testing.TB, addr, domain, mx string, users ...string) *Postf
 		}
 	})
 	t.Cleanup(p.Stop)
+	p.Start()
 	return p
 }
 
