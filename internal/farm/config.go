@@ -167,7 +167,7 @@ func under(section string, err error) []error {
 	}
 	var errs []error
 	for _, e := range joined.Unwrap() {
-		errs = append(errs, fmt.Errorf("%s.%w", section, e))
+		errs = append(errs, under(section, e)...)
 	}
 	return errs
 }

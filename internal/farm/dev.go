@@ -10,10 +10,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/mailfarm/mailfarm/internal/front"
 	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
-	imapsvc "github.com/mailfarm/mailfarm/services/imap"
 	"github.com/mailfarm/mailfarm/services/ingress"
-	pop3svc "github.com/mailfarm/mailfarm/services/pop3"
 	"github.com/mailfarm/mailfarm/services/submission"
 )
 
@@ -48,8 +47,8 @@ func (cfg *Config) Listen(p Ports) {
 	cfg.Ingress.Listeners = []ingress.Listener{{Address: at(p.SMTP)}}
 	cfg.Ingress.LMTP = []ingress.Listener{{Address: at(p.LMTP)}}
 	cfg.Submission.Listeners = []submission.Listener{{Address: at(p.Submission)}, {Address: at(p.SubmissionTLS), ImplicitTLS: true}}
-	cfg.IMAP.Listeners = []imapsvc.Listener{{Address: at(p.IMAP)}, {Address: at(p.IMAPTLS), ImplicitTLS: true}}
-	cfg.POP3.Listeners = []pop3svc.Listener{{Address: at(p.POP3)}, {Address: at(p.POP3TLS), ImplicitTLS: true}}
+	cfg.IMAP.Listeners = []front.Listener{{Address: at(p.IMAP)}, {Address: at(p.IMAPTLS), ImplicitTLS: true}}
+	cfg.POP3.Listeners = []front.Listener{{Address: at(p.POP3)}, {Address: at(p.POP3TLS), ImplicitTLS: true}}
 }
 
 // AllowPlaintextLogin accepts passwords without TLS from loopback.

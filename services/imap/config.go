@@ -3,15 +3,15 @@ package imap
 import (
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"time"
+
+	"github.com/mailfarm/mailfarm/internal/front"
 )
 
 // Config of the imap role. A field that is zero has its default.
 type Config struct {
 	// Listeners are where clients connect.
-	Listeners []Listener `yaml:"listeners"`
+	Listeners []front.Listener `yaml:"listeners"`
 	// PlaintextNetworks are the client networks that may log in without TLS, as "127.0.0.0/8". Default none.
 	PlaintextNetworks []string `yaml:"plaintext_networks"`
 
@@ -46,14 +46,6 @@ type Config struct {
 	MaxBadCommands int `yaml:"max_bad_commands"`
 	// MaxFailedLogins end the connection. Default 3.
 	MaxFailedLogins int `yaml:"max_failed_logins"`
-}
-
-// Listener is one listening address.
-type Listener struct {
-	// Address as in "0.0.0.0:143".
-	Address string `yaml:"address"`
-	// ImplicitTLS begins with a TLS handshake (RFC 8314 §3.2); otherwise STARTTLS is offered.
-	ImplicitTLS bool `yaml:"implicit_tls"`
 }
 
 // Limits that are no matter of taste.
@@ -106,14 +98,8 @@ func (c Config) Validate() error {
 	fault := func(key, format string, args ...any) {
 		faults = append(faults, fmt.Errorf("%s: "+format, append([]any{key}, args...)...))
 	}
-	for i, l := range c.Listeners {
-		if _, _, err := net.SplitHostPort(l.Address); err != nil {
-			fault(fmt.Sprintf("listeners[%d].address", i), "%w", err)
-		}
-	}
-	if _, err := c.plaintext(); err != nil {
-		faults = append(faults, err)
-	}
+	_, err := c.plaintext()
+	faults = append(faults, front.Validate("listeners", c.Listeners), err)
 	for _, f := range []struct {
 		key string
 		n   int64
@@ -143,16 +129,6 @@ func (c Config) Validate() error {
 }
 
 // plaintext parses PlaintextNetworks.
-func (c Config) plaintext() ([]netip.Prefix, error) {
-	var out []netip.Prefix
-	var faults []error
-	for i, s := range c.PlaintextNetworks {
-		p, err := netip.ParsePrefix(s)
-		if err != nil {
-			faults = append(faults, fmt.Errorf("plaintext_networks[%d]: %w", i, err))
-			continue
-		}
-		out = append(out, p.Masked())
-	}
-	return out, errors.Join(faults...)
+func (c Config) plaintext() (front.Networks, error) {
+	return front.ParseNetworks("plaintext_networks", c.PlaintextNetworks)
 }

@@ -42,13 +42,6 @@ type conn struct {
 	loginBy time.Time
 }
 
-func clientOf(nc net.Conn) netip.Addr {
-	if ap, err := netip.ParseAddrPort(nc.RemoteAddr().String()); err == nil {
-		return ap.Addr().Unmap()
-	}
-	return netip.Addr{}
-}
-
 // Read is what the command reader reads from: what was written leaves before the client is waited for.
 func (c *conn) Read(p []byte) (int, error) {
 	if !c.idling {
@@ -66,7 +59,7 @@ func (c *conn) Read(p []byte) (int, error) {
 			if c.waiting.Load() {
 				return 0, errDrain
 			}
-			// interrupt came in the middle of a command, which may end; another interrupt does not come.
+			// Wake came in the middle of a command, which may end; another does not come.
 			if c.drained.CompareAndSwap(false, true) {
 				continue
 			}
@@ -95,14 +88,14 @@ func (c *conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// interrupt asks the session to end once no command is in progress.
-func (c *conn) interrupt() {
+// Wake asks the session to end once no command is in progress.
+func (c *conn) Wake() {
 	c.drain.Store(true)
 	c.raw.SetReadDeadline(time.Unix(1, 0))
 }
 
-// cut ends the session now.
-func (c *conn) cut() { c.raw.Close() }
+// Cut ends the session now.
+func (c *conn) Cut() { c.raw.Close() }
 
 // handshake turns the connection into a TLS connection.
 func (c *conn) handshake(ctx context.Context) error {
@@ -118,8 +111,11 @@ func (c *conn) handshake(ctx context.Context) error {
 	return nil
 }
 
-// serve is the life of a connection.
-func (s *session) serve() {
+// Serve is the life of a connection.
+func (s *session) Serve() {
+	s.svc.metrics.accepted.Inc()
+	s.svc.metrics.connections.Inc()
+	defer s.svc.metrics.connections.Dec()
 	defer s.close()
 	defer s.recovered()
 	if s.implicit {

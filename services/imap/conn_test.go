@@ -3,6 +3,7 @@ package imap
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"testing"
@@ -188,7 +189,7 @@ func (w *nowhere) Write(p []byte) (int, error) { w.n += int64(len(p)); return le
 func BenchmarkFetchFlags(b *testing.B) {
 	store := newFakeStore(make([]string, 5000)...)
 	svc := fakeService(b, store)
-	s := newSession(svc, &memConn{in: bytes.NewReader(nil)}, false)
+	s := newSession(svc, &memConn{in: bytes.NewReader(nil)}, netip.Addr{}, false)
 	s.account = 1
 	n, err := s.mailbox("INBOX")
 	if err != nil {

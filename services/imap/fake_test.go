@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/message"
 	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
@@ -492,7 +493,7 @@ func fakeService(t testing.TB, store *fakeStore) *Service {
 // converse runs a whole connection and returns what the server said.
 func converse(svc *Service, text string) string {
 	c := &memConn{in: bytes.NewReader([]byte(text))}
-	newSession(svc, c, false).serve()
-	svc.wg.Wait()
+	newSession(svc, c, front.ClientOf(c), false).Serve()
+	svc.pushes.Wait()
 	return c.out.String()
 }

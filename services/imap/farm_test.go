@@ -25,6 +25,7 @@ import (
 	accounts "github.com/mailfarm/mailfarm/internal/account/sqlite"
 	"github.com/mailfarm/mailfarm/internal/blob/dir"
 	"github.com/mailfarm/mailfarm/internal/credential"
+	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/internal/index/sqlite"
 	"github.com/mailfarm/mailfarm/internal/rpc"
 	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
@@ -186,7 +187,7 @@ func (f *farm) startRoles(t testing.TB, change func(*imapsvc.Config)) {
 		})
 	}
 	cfg := imapsvc.Config{
-		Listeners:         []imapsvc.Listener{{Address: "127.0.0.1:0"}, {Address: "127.0.0.1:0", ImplicitTLS: true}},
+		Listeners:         []front.Listener{{Address: "127.0.0.1:0"}, {Address: "127.0.0.1:0", ImplicitTLS: true}},
 		PlaintextNetworks: []string{"127.0.0.0/8"},
 		MaxPerAddress:     5000,
 	}

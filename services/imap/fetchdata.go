@@ -293,7 +293,7 @@ func (m *mails) broken(err error) {
 	if err != nil {
 		m.fail(err)
 		m.s.readErr = err
-		m.s.cut()
+		m.s.Cut()
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 func (s *session) notify() {
 	s.dirty.Store(true)
 	if s.idle.Load() && s.pushing.CompareAndSwap(false, true) {
-		s.svc.wg.Go(s.push)
+		s.svc.pushes.Go(s.push)
 	}
 }
 
@@ -21,7 +21,7 @@ func (s *session) push() {
 		if p := recover(); p != nil {
 			s.svc.metrics.panics.Inc()
 			s.log.Error("panicked", panicAttr(p), obs.Stack(debug.Stack()))
-			s.cut()
+			s.Cut()
 		}
 	}()
 	s.mu.Lock()
@@ -38,6 +38,6 @@ func (s *session) push() {
 		s.svc.metrics.pushes.Inc()
 	}
 	if s.out.Flush() != nil || s.over {
-		s.cut()
+		s.Cut()
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/internal/obs"
 	"github.com/mailfarm/mailfarm/services/imap/internal/view"
 )
@@ -21,16 +22,11 @@ type Service struct {
 	log       *slog.Logger
 	metrics   *metrics
 	verbs     map[string]*boundVerb
-	plaintext []netip.Prefix
+	plaintext front.Networks
 	cache     *view.Cache
 	hub       *hub
-	ready     chan struct{}
-
-	mu       sync.Mutex
-	sessions map[*session]struct{} // guarded by mu
-	perAddr  map[netip.Addr]int    // guarded by mu
-	draining bool                  // guarded by mu
-	wg       sync.WaitGroup        // sessions and their pushes
+	front     *front.Server
+	pushes    sync.WaitGroup // begun by sessions that have not ended
 }
 
 // boundVerb is a verb of the command table with its metrics.
@@ -52,23 +48,17 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	case deps.Log == nil:
 		return nil, errors.New("imap: Log is needed")
 	}
-	for i, l := range cfg.Listeners {
-		if l.ImplicitTLS && deps.TLS == nil {
-			return nil, fmt.Errorf("imap: listeners[%d]: implicit_tls without a certificate", i)
-		}
+	if err := front.CheckTLS("listeners", cfg.Listeners, deps.TLS); err != nil {
+		return nil, fmt.Errorf("imap: %w", err)
 	}
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
-	if deps.Listen == nil {
-		deps.Listen = net.Listen
-	}
-	s := &Service{
-		cfg: cfg, deps: deps, log: deps.Log.With(obs.Role("imap")), cache: view.NewCache(deps.Mailboxes),
-		ready: make(chan struct{}), sessions: map[*session]struct{}{}, perAddr: map[netip.Addr]int{},
-	}
-	s.plaintext, _ = cfg.plaintext()
+	s := &Service{cfg: cfg, deps: deps, log: deps.Log.With(obs.Role("imap")), cache: view.NewCache(deps.Mailboxes)}
 	var err error
+	if s.plaintext, err = cfg.plaintext(); err != nil {
+		return nil, fmt.Errorf("imap: %w", err)
+	}
 	if s.metrics, err = newMetrics(deps.Metrics, s.cache.Len); err != nil {
 		return nil, fmt.Errorf("imap: metrics: %w", err)
 	}
@@ -77,155 +67,43 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		s.verbs[name] = &boundVerb{verb: v, name: name, metrics: s.metrics.verb(name)}
 	}
 	s.hub = newHub(s)
+	s.front = front.New(front.Config{
+		MaxConnections: cfg.MaxConnections, MaxPerAddress: cfg.MaxPerAddress, Begin: s.begin, Refuse: s.refuse, Log: s.log,
+	})
 	return s, nil
 }
 
 // Ready is closed once all listeners are open.
-func (s *Service) Ready() <-chan struct{} { return s.ready }
+func (s *Service) Ready() <-chan struct{} { return s.front.Ready() }
 
 // Run serves until ctx ends, then drains: it takes no more connections, lets the command in progress of each session end,
 // and answers BYE (RFC 9051 §7.1.5). It returns once all sessions have ended; the caller bounds the wait by its own
 // deadline and then closes what is left with Close.
 func (s *Service) Run(ctx context.Context) error {
-	var listeners []net.Listener
-	for _, l := range s.cfg.Listeners {
-		ln, err := s.deps.Listen("tcp", l.Address)
-		if err != nil {
-			for _, open := range listeners {
-				open.Close()
-			}
-			return fmt.Errorf("imap: listen on %s: %w", l.Address, err)
-		}
-		listeners = append(listeners, ln)
-		s.log.InfoContext(ctx, "listening", obs.Addr(ln.Addr().String()), slog.Bool("implicit_tls", l.ImplicitTLS))
-	}
-	close(s.ready)
-
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var compare sync.WaitGroup
 	compare.Go(func() { s.hub.compare(background) })
-	failed := make(chan error, len(listeners))
-	var accepting sync.WaitGroup
-	for i, ln := range listeners {
-		accepting.Go(func() { failed <- s.accept(ctx, ln, s.cfg.Listeners[i].ImplicitTLS) })
-	}
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
-		if ctx.Err() != nil {
-			err = nil
-		}
-	}
-	for _, ln := range listeners {
-		ln.Close()
-	}
-	accepting.Wait()
-	s.drain()
-	s.wg.Wait()
+	err := s.front.Run(ctx, s.deps.Listen, s.cfg.Listeners)
+	s.pushes.Wait()
 	stop()
 	compare.Wait()
-	return err
-}
-
-// drain asks all sessions to end.
-func (s *Service) drain() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.draining = true
-	for sess := range s.sessions {
-		sess.interrupt()
+	if err != nil {
+		return fmt.Errorf("imap: %w", err)
 	}
+	return nil
 }
 
 // Close cuts the connections that are left, for who will not wait for Run any longer.
-func (s *Service) Close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.draining = true
-	for sess := range s.sessions {
-		sess.cut()
-	}
+func (s *Service) Close() { s.front.Close() }
+
+// begin makes the session of a connection that was let in.
+func (s *Service) begin(nc net.Conn, client netip.Addr, implicit bool) front.Session {
+	return newSession(s, nc, client, implicit)
 }
 
-// accept takes connections until the listener is closed.
-func (s *Service) accept(ctx context.Context, ln net.Listener, implicit bool) error {
-	wait := time.Duration(0)
-	for {
-		nc, err := ln.Accept()
-		switch {
-		case err == nil:
-			wait = 0
-			s.start(nc, implicit)
-		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
-			return nil
-		default:
-			// Out of file descriptors, say: what is connected goes on.
-			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
-			s.log.WarnContext(ctx, "accept failed", obs.Error(err))
-			select {
-			case <-time.After(wait):
-			case <-ctx.Done():
-				return nil
-			}
-		}
-	}
-}
-
-// start begins a session, or refuses it.
-func (s *Service) start(nc net.Conn, implicit bool) {
-	sess := newSession(s, nc, implicit)
-	s.mu.Lock()
-	limit := ""
-	switch {
-	case s.draining:
-		limit = "draining"
-	case len(s.sessions) >= s.cfg.MaxConnections:
-		limit = "connections"
-	case s.perAddr[sess.client] >= s.cfg.MaxPerAddress:
-		limit = "address"
-	default:
-		s.sessions[sess] = struct{}{}
-		s.perAddr[sess.client]++
-		s.wg.Add(1)
-	}
-	s.mu.Unlock()
-	if limit != "" {
-		s.metrics.refused.WithLabelValues(limit).Inc()
-		s.log.Warn("connection refused", obs.Client(sess.client.String()), obs.Reason(limit))
-		if !implicit {
-			nc.SetWriteDeadline(time.Now().Add(time.Second))
-			nc.Write([]byte("* BYE [UNAVAILABLE] too many connections\r\n"))
-		}
-		nc.Close()
-		return
-	}
-	s.metrics.accepted.Inc()
-	s.metrics.connections.Inc()
-	go func() {
-		defer s.wg.Done()
-		defer s.forget(sess)
-		sess.serve()
-	}()
-}
-
-func (s *Service) forget(sess *session) {
-	s.metrics.connections.Dec()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.sessions, sess)
-	if s.perAddr[sess.client]--; s.perAddr[sess.client] <= 0 {
-		delete(s.perAddr, sess.client)
-	}
-}
-
-// mayPlaintext tells whether a client may log in without TLS.
-func (s *Service) mayPlaintext(client netip.Addr) bool {
-	for _, p := range s.plaintext {
-		if p.Contains(client) {
-			return true
-		}
-	}
-	return false
+// refuse is what a connection is told that is not let in.
+func (s *Service) refuse(_ netip.Addr, limit front.Limit) string {
+	s.metrics.refused.WithLabelValues(string(limit)).Inc()
+	return "* BYE [UNAVAILABLE] too many connections\r\n"
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,9 +52,9 @@ type enabled struct {
 	condstore, utf8, rev2 bool
 }
 
-func newSession(svc *Service, nc net.Conn, implicit bool) *session {
+func newSession(svc *Service, nc net.Conn, client netip.Addr, implicit bool) *session {
 	s := &session{implicit: implicit}
-	s.conn = conn{svc: svc, client: clientOf(nc), nc: nc, raw: nc, loginBy: time.Now().Add(svc.cfg.LoginTimeout)}
+	s.conn = conn{svc: svc, client: client, nc: nc, raw: nc, loginBy: time.Now().Add(svc.cfg.LoginTimeout)}
 	s.id = envelope.NewQueueID(svc.deps.Now()).String()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.log = svc.log.With(obs.ConnID(s.id), obs.Client(s.client.String()))
@@ -68,7 +69,7 @@ func newSession(svc *Service, nc net.Conn, implicit bool) *session {
 func (s *session) utf8OK() bool { return s.enabled.utf8 || s.enabled.rev2 }
 
 // mayLogin tells whether a password may be sent over this connection.
-func (s *session) mayLogin() bool { return s.secure || s.svc.mayPlaintext(s.client) }
+func (s *session) mayLogin() bool { return s.secure || s.svc.plaintext.Contain(s.client) }
 
 func (s *session) badLimit() int {
 	if s.account == 0 {

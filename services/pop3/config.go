@@ -3,15 +3,15 @@ package pop3
 import (
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"time"
+
+	"github.com/mailfarm/mailfarm/internal/front"
 )
 
 // Config of the pop3 role. A field that is zero has its default.
 type Config struct {
 	// Listeners are where clients connect.
-	Listeners []Listener `yaml:"listeners"`
+	Listeners []front.Listener `yaml:"listeners"`
 	// PlaintextNetworks are the client networks that may log in without TLS, as "127.0.0.0/8". Default none.
 	PlaintextNetworks []string `yaml:"plaintext_networks"`
 
@@ -41,14 +41,6 @@ type Config struct {
 	LockWait time.Duration `yaml:"lock_wait"`
 	// KeepUnseen leaves messages that were fetched unseen for IMAP; otherwise they are marked \Seen when the session ends.
 	KeepUnseen bool `yaml:"keep_unseen"`
-}
-
-// Listener is one listening address.
-type Listener struct {
-	// Address as in "0.0.0.0:110".
-	Address string `yaml:"address"`
-	// ImplicitTLS begins with a TLS handshake (RFC 8314 §3.3); otherwise STLS is offered.
-	ImplicitTLS bool `yaml:"implicit_tls"`
 }
 
 // Limits that are no matter of taste.
@@ -95,14 +87,8 @@ func (c *Config) Defaults() {
 func (c *Config) Validate() error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-	for i, l := range c.Listeners {
-		if _, _, err := net.SplitHostPort(l.Address); err != nil {
-			fault("listeners[%d].address: %w", i, err)
-		}
-	}
-	if _, err := c.plaintext(); err != nil {
-		faults = append(faults, err)
-	}
+	_, err := c.plaintext()
+	faults = append(faults, front.Validate("listeners", c.Listeners), err)
 	for _, f := range []struct {
 		key string
 		n   int64
@@ -124,16 +110,6 @@ func (c *Config) Validate() error {
 }
 
 // plaintext parses PlaintextNetworks.
-func (c *Config) plaintext() ([]netip.Prefix, error) {
-	var out []netip.Prefix
-	var faults []error
-	for i, s := range c.PlaintextNetworks {
-		p, err := netip.ParsePrefix(s)
-		if err != nil {
-			faults = append(faults, fmt.Errorf("plaintext_networks[%d]: %w", i, err))
-			continue
-		}
-		out = append(out, p.Masked())
-	}
-	return out, errors.Join(faults...)
+func (c *Config) plaintext() (front.Networks, error) {
+	return front.ParseNetworks("plaintext_networks", c.PlaintextNetworks)
 }

@@ -22,6 +22,7 @@ import (
 	accounts "github.com/mailfarm/mailfarm/internal/account/sqlite"
 	"github.com/mailfarm/mailfarm/internal/blob/dir"
 	"github.com/mailfarm/mailfarm/internal/credential"
+	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/internal/index/sqlite"
 	"github.com/mailfarm/mailfarm/internal/rpc"
 	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
@@ -94,7 +95,7 @@ func startFarm(t testing.TB, change func(*pop3.Config)) *farm {
 		TLS: certificate(t), Log: log,
 	}
 	lax := pop3.Config{
-		Listeners:         []pop3.Listener{{Address: "127.0.0.1:0"}, {Address: "127.0.0.1:0", ImplicitTLS: true}},
+		Listeners:         []front.Listener{{Address: "127.0.0.1:0"}, {Address: "127.0.0.1:0", ImplicitTLS: true}},
 		PlaintextNetworks: []string{"127.0.0.0/8"}, MaxPerAddress: 1000, LockWait: time.Nanosecond,
 	}
 	strict := lax

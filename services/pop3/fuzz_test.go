@@ -2,7 +2,6 @@ package pop3
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net"
 	"strings"
@@ -26,7 +25,7 @@ func FuzzConnection(f *testing.F) {
 	svc := role(f, store, func(c *Config, _ *Deps) { c.LockWait = time.Nanosecond })
 	f.Fuzz(func(t *testing.T, input []byte) {
 		ours, theirs := net.Pipe()
-		svc.start(context.Background(), loopback{theirs, nil}, false)
+		svc.front.Take(loopback{theirs, nil}, false)
 		done := make(chan []byte)
 		go func() {
 			out, _ := io.ReadAll(ours)
@@ -45,7 +44,7 @@ func FuzzConnection(f *testing.F) {
 		}
 		ours.Close()
 		checkReplies(t, out)
-		svc.wg.Wait()
+		svc.front.Wait()
 		if store.lockedBy() != "" {
 			t.Fatal("the maildrop stays locked")
 		}

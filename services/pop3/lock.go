@@ -96,7 +96,7 @@ func (l *lock) renew(ctx context.Context) {
 		case err != nil || !taken:
 			l.until.Store(0)
 			l.log.LogAttrs(ctx, slog.LevelWarn, "maildrop lock lost", obs.Error(err))
-			l.session.cut()
+			l.session.Cut()
 			return
 		}
 	}

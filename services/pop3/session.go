@@ -21,16 +21,16 @@ import (
 
 // session is one connection. All but what mu guards belongs to its own goroutine.
 type session struct {
-	svc     *Service
-	id      string
-	raw     net.Conn // as accepted; never changes, so that others may set its deadline or close it
-	conn    net.Conn // raw, or the TLS connection over it
-	client  netip.Addr
-	network netip.Addr // what connections are counted by
-	log     *slog.Logger
-	ctx     context.Context
-	in      input
-	out     output
+	svc      *Service
+	id       string
+	raw      net.Conn // as accepted; never changes, so that others may set its deadline or close it
+	conn     net.Conn // raw, or the TLS connection over it
+	client   netip.Addr
+	implicit bool // TLS from the first octet
+	log      *slog.Logger
+	ctx      context.Context
+	in       input
+	out      output
 
 	// AUTHORIZATION state.
 	secure       bool // TLS is on
@@ -54,19 +54,11 @@ type session struct {
 // errDrain ends sessions when the role stops.
 var errDrain = errors.New("server is stopping")
 
-func newSession(ctx context.Context, s *Service, nc net.Conn, implicit bool) *session {
+func newSession(s *Service, nc net.Conn, client netip.Addr, implicit bool) *session {
 	var b [8]byte
 	rand.Read(b[:])
-	c := &session{svc: s, id: hex.EncodeToString(b[:]), raw: nc, conn: nc, ctx: ctx, began: time.Now()}
-	if addr, err := netip.ParseAddrPort(nc.RemoteAddr().String()); err == nil {
-		c.client = addr.Addr().Unmap().WithZone("")
-	}
-	c.network = c.client
-	if c.client.Is6() {
-		if p, err := c.client.Prefix(64); err == nil {
-			c.network = p.Addr()
-		}
-	}
+	c := &session{svc: s, id: hex.EncodeToString(b[:]), raw: nc, conn: nc, client: client, implicit: implicit, began: time.Now()}
+	c.ctx = context.Background() // It outlives the role's context: a drain ends it.
 	c.log = s.log.With(obs.ConnID(c.id), obs.Client(c.client.String()))
 	c.in.beforeRead = c.beforeRead
 	c.in.reset(nc)
@@ -74,11 +66,14 @@ func newSession(ctx context.Context, s *Service, nc net.Conn, implicit bool) *se
 	return c
 }
 
-// serve runs the dialogue to its end. It owns the connection.
-func (c *session) serve(implicit bool) {
+// Serve runs the dialogue to its end. It owns the connection.
+func (c *session) Serve() {
+	c.svc.metrics.accepted.Inc()
+	c.svc.metrics.connections.Inc()
+	defer c.svc.metrics.connections.Dec()
 	defer c.end()
 	defer c.recover()
-	if implicit && !c.handshake() {
+	if c.implicit && !c.handshake() {
 		return
 	}
 	c.out.ok("mailfarm POP3 ready")
@@ -120,7 +115,7 @@ func (c *session) beforeRead() error {
 		return err
 	}
 	// Behind the deadline: a drain either is seen here, or comes later and moves the deadline.
-	if c.svc.isDraining() {
+	if c.svc.front.Draining() {
 		return errDrain
 	}
 	return nil
@@ -132,8 +127,8 @@ func (c *session) setIdle(idle bool) {
 	c.mu.Unlock()
 }
 
-// wake interrupts the wait for a command.
-func (c *session) wake() {
+// Wake interrupts the wait for a command.
+func (c *session) Wake() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.idle {
@@ -141,8 +136,8 @@ func (c *session) wake() {
 	}
 }
 
-// cut ends the connection from outside.
-func (c *session) cut() { c.raw.Close() }
+// Cut ends the connection from outside.
+func (c *session) Cut() { c.raw.Close() }
 
 // hangUp ends the session after what it has said.
 func (c *session) hangUp(reason string) {
@@ -158,7 +153,7 @@ func (c *session) failed(err error) {
 	switch {
 	case errors.Is(err, errWrite):
 		c.hangUp("write failed")
-	case errors.Is(err, errDrain), timeout && c.svc.isDraining():
+	case errors.Is(err, errDrain), timeout && c.svc.front.Draining():
 		c.out.fail("SYS/TEMP", "server is stopping, nothing was removed")
 		c.hangUp("drained")
 	case timeout:
@@ -268,7 +263,7 @@ func (c *session) binding() []byte {
 }
 
 // mayLogin tells whether a password may come over this connection.
-func (c *session) mayLogin() bool { return c.secure || c.svc.mayPlaintext(c.client) }
+func (c *session) mayLogin() bool { return c.secure || c.svc.plaintext.Contain(c.client) }
 
 // call bounds a call of another role.
 func (c *session) call() (context.Context, context.CancelFunc) {

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 )
 
@@ -34,7 +35,7 @@ func connect(t *testing.T, s *Service) *client {
 	t.Helper()
 	ours, theirs := net.Pipe()
 	c := &client{Conn: ours, t: t, r: bufio.NewReader(ours)}
-	s.start(context.Background(), loopback{theirs, &c.writes}, false)
+	s.front.Take(loopback{theirs, &c.writes}, false)
 	c.want("+OK mailfarm POP3 ready")
 	return c
 }
@@ -120,7 +121,7 @@ func TestAutologout(t *testing.T) {
 			t.Errorf("a dripping line kept the session alive for %v", d)
 		}
 		c.Close()
-		s.wg.Wait()
+		s.front.Wait()
 	})
 }
 
@@ -163,7 +164,7 @@ func TestLockIsRenewedAndGivenBack(t *testing.T) {
 			t.Error("QUIT was answered with the maildrop locked")
 		}
 		d.wantEnd()
-		s.wg.Wait()
+		s.front.Wait()
 	})
 }
 
@@ -201,7 +202,7 @@ func TestLostLockEndsTheSession(t *testing.T) {
 				if d := time.Since(begun); d != row.want {
 					t.Errorf("the session ended after %v, want %v", d, row.want)
 				}
-				s.wg.Wait()
+				s.front.Wait()
 				if f.expunged() != 0 {
 					t.Error("messages were removed without the lock")
 				}
@@ -231,7 +232,7 @@ func TestQuitTellsWhatFailed(t *testing.T) {
 		c.say("RETR 1", "RETR 2", "DELE 2", "QUIT")
 		c.want("+OK message follows", "Subject: a", "", "b", ".", "+OK message follows", "Subject: c", "", "d", ".", "+OK marked", "+OK bye")
 		c.wantEnd()
-		s.wg.Wait()
+		s.front.Wait()
 		if want := (mailbox.UIDSet{{First: 20, Last: 20}}); !slices.Equal(f.removed, want) {
 			t.Errorf("removed %v, want %v", f.removed, want)
 		}
@@ -298,7 +299,7 @@ func TestStoreTroubles(t *testing.T) {
 					c.want("+OK bye")
 				}
 				c.Close()
-				s.wg.Wait()
+				s.front.Wait()
 			})
 		})
 	}
@@ -353,7 +354,7 @@ func TestPanicEndsOneSession(t *testing.T) {
 		c.login() // the lock was given back in spite of the panic
 		c.say("QUIT")
 		c.want("+OK bye")
-		s.wg.Wait()
+		s.front.Wait()
 	})
 }
 
@@ -378,7 +379,7 @@ func TestPipelinedRepliesLeaveInOneWrite(t *testing.T) {
 			t.Errorf("seven pipelined commands were answered in %d writes, want 1", n)
 		}
 		c.Close()
-		s.wg.Wait()
+		s.front.Wait()
 	})
 }
 
@@ -444,7 +445,7 @@ func TestWriteTimeout(t *testing.T) {
 		c.login()
 		begun := time.Now()
 		c.say("RETR 1")
-		s.wg.Wait()
+		s.front.Wait()
 		if d := time.Since(begun); d != 2*time.Minute {
 			t.Errorf("a client that reads nothing was cut after %v, want 2m", d)
 		}
@@ -459,7 +460,7 @@ func TestLimits(t *testing.T) {
 		s := role(t, twoMails(), func(c *Config, _ *Deps) { c.MaxConnections, c.MaxPerAddress = 3, 2 })
 		a, b := connect(t, s), connect(t, s)
 		ours, theirs := net.Pipe()
-		go s.start(context.Background(), loopback{theirs, nil}, false)
+		go s.front.Take(loopback{theirs, nil}, false)
 		if got, err := io.ReadAll(ours); string(got) != "-ERR [SYS/TEMP] too many connections, try again\r\n" || err != nil {
 			t.Errorf("third connection of one address: got %q, %v", got, err)
 		}
@@ -468,9 +469,9 @@ func TestLimits(t *testing.T) {
 		c := connect(t, s)
 		b.Close()
 		c.Close()
-		s.wg.Wait()
-		if len(s.sessions)+len(s.perAddr) != 0 {
-			t.Errorf("%d sessions and %d addresses are counted at the end, want none", len(s.sessions), len(s.perAddr))
+		s.front.Wait()
+		if n := s.front.Sessions(); n != 0 {
+			t.Errorf("%d sessions are counted at the end, want none", n)
 		}
 	})
 }
@@ -499,11 +500,11 @@ func TestPlaintextBehindSTLSIsDropped(t *testing.T) {
 	d.say("QUIT")
 	d.want("+OK bye")
 	c.Close()
-	s.wg.Wait()
+	s.front.Wait()
 }
 
 func TestConfig(t *testing.T) {
-	cfg := Config{Listeners: []Listener{{Address: "nonsense"}}, PlaintextNetworks: []string{"x"}, MaxPerAddress: -1, Lock: time.Second, IdleTimeout: -1}
+	cfg := Config{Listeners: []front.Listener{{Address: "nonsense"}}, PlaintextNetworks: []string{"x"}, MaxPerAddress: -1, Lock: time.Second, IdleTimeout: -1}
 	err := cfg.Validate()
 	if err == nil {
 		t.Fatal("got no fault")
@@ -520,7 +521,7 @@ func TestConfig(t *testing.T) {
 	}
 	f := &fake{}
 	deps := Deps{Mailboxes: f, Bodies: f, Leases: f, Directory: f, Log: role(t, f, nil).log}
-	if _, err := New(Config{Listeners: []Listener{{Address: ":0", ImplicitTLS: true}}}, deps); err == nil {
+	if _, err := New(Config{Listeners: []front.Listener{{Address: ":0", ImplicitTLS: true}}}, deps); err == nil {
 		t.Error("implicit TLS without a certificate: got no fault")
 	}
 }
