@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
+
+	"github.com/mailfarm/mailfarm/internal/ledger"
 )
 
 // Config of the role delivery-remote.
@@ -18,12 +21,15 @@ type Config struct {
 	Port int `yaml:"port"`
 	// Connections at once, in all. Default 200.
 	Connections int `yaml:"connections"`
-	// ConnectionsPerDestination at once; further messages wait in the ledger. Default 10.
+	// ConnectionsPerDestination at once; further messages wait. Default 10.
 	ConnectionsPerDestination int `yaml:"connections_per_destination"`
 	// MessagesPerConnection before a connection is closed. Default 100.
 	MessagesPerConnection int `yaml:"messages_per_connection"`
-	// KeepConnection is how long a connection waits for the next message to the same destination. Default 2s.
+	// KeepConnection is how long a connection waits for the next message to the same destination; negative: not at all.
+	// Default 2s.
 	KeepConnection time.Duration `yaml:"keep_connection"`
+	// MaxRecipients of one transaction; RFC 5321 §4.5.3.1.8 says that peers take 100. Default 100.
+	MaxRecipients int `yaml:"max_recipients"`
 	// MaxHosts is how many addresses are tried in one attempt; RFC 5321 §5.1 asks for two at least. Default 5.
 	MaxHosts int `yaml:"max_hosts"`
 	// Retry lists the waits between attempts for one recipient; the last repeats.
@@ -48,6 +54,8 @@ type Timeouts struct {
 	Data time.Duration `yaml:"data"`
 	// Final is for the reply to the final dot. Default 10m.
 	Final time.Duration `yaml:"final"`
+	// Attempt is for everything together: all hosts, the whole message, all recipients. Default 2h.
+	Attempt time.Duration `yaml:"attempt"`
 }
 
 // Defaults fills in what is not set.
@@ -57,6 +65,7 @@ func (c *Config) Defaults() {
 	def(&c.ConnectionsPerDestination, 10)
 	def(&c.MessagesPerConnection, 100)
 	def(&c.KeepConnection, 2*time.Second)
+	def(&c.MaxRecipients, 100)
 	def(&c.MaxHosts, 5)
 	def(&c.DelayNoticeAfter, 4*time.Hour)
 	def(&c.ClaimLease, 2*time.Minute)
@@ -64,6 +73,7 @@ func (c *Config) Defaults() {
 	def(&c.Timeouts.Command, 5*time.Minute)
 	def(&c.Timeouts.Data, 3*time.Minute)
 	def(&c.Timeouts.Final, 10*time.Minute)
+	def(&c.Timeouts.Attempt, 2*time.Hour)
 	if len(c.Retry) == 0 {
 		c.Retry = []time.Duration{5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 4 * time.Hour}
 	}
@@ -82,21 +92,26 @@ func (c *Config) Validate() error {
 	fault := func(key, text string, args ...any) {
 		errs = append(errs, fmt.Errorf(key+": "+text, args...))
 	}
-	if c.Hostname == "" {
-		fault("hostname", "is not set")
+	if c.Hostname == "" || strings.ContainsFunc(c.Hostname, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		fault("hostname", "%q is not a host name", c.Hostname)
 	}
 	if c.SmartHost != "" {
-		if _, _, err := net.SplitHostPort(c.SmartHost); err != nil {
+		if host, port, err := net.SplitHostPort(c.SmartHost); err != nil || host == "" || port == "" {
 			fault("smart_host", "%q is not host:port", c.SmartHost)
 		}
 	}
 	if c.Port < 1 || c.Port > 65535 {
 		fault("port", "%d is not a port", c.Port)
 	}
-	for key, n := range map[string]int{"connections": c.Connections, "connections_per_destination": c.ConnectionsPerDestination,
-		"messages_per_connection": c.MessagesPerConnection, "max_hosts": c.MaxHosts} {
-		if n < 1 {
-			fault(key, "%d is below 1", n)
+	for _, f := range []struct {
+		key string
+		v   int
+	}{
+		{"connections", c.Connections}, {"connections_per_destination", c.ConnectionsPerDestination},
+		{"messages_per_connection", c.MessagesPerConnection}, {"max_recipients", c.MaxRecipients}, {"max_hosts", c.MaxHosts},
+	} {
+		if f.v < 1 {
+			fault(f.key, "%d is below 1", f.v)
 		}
 	}
 	for i, d := range c.Retry {
@@ -104,10 +119,18 @@ func (c *Config) Validate() error {
 			fault(fmt.Sprintf("retry[%d]", i), "%v is too short", d)
 		}
 	}
-	for key, d := range map[string]time.Duration{"claim_lease": c.ClaimLease, "timeouts.connect": c.Timeouts.Connect, "timeouts.command": c.Timeouts.Command,
-		"timeouts.data": c.Timeouts.Data, "timeouts.final": c.Timeouts.Final} {
-		if d < time.Second {
-			fault(key, "%v is below 1s", d)
+	if c.ClaimLease > ledger.LeaseMax {
+		fault("claim_lease", "%v is above %v", c.ClaimLease, ledger.LeaseMax)
+	}
+	for _, f := range []struct {
+		key string
+		v   time.Duration
+	}{
+		{"claim_lease", c.ClaimLease}, {"timeouts.connect", c.Timeouts.Connect}, {"timeouts.command", c.Timeouts.Command},
+		{"timeouts.data", c.Timeouts.Data}, {"timeouts.final", c.Timeouts.Final}, {"timeouts.attempt", c.Timeouts.Attempt},
+	} {
+		if f.v < time.Second {
+			fault(f.key, "%v is below 1s", f.v)
 		}
 	}
 	return errors.Join(errs...)

@@ -4,19 +4,14 @@ import (
 	"context"
 	"errors"
 	"time"
-
-	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
 // answerTime is how long the reply to a final dot is awaited once the role stops: whoever does not get it sends twice
 // (RFC 5321 §6.1).
 const answerTime = 2 * time.Second
 
-// errDraining is work that was not begun because the role stops.
+// errDraining is work that was not begun, or was cut off, because the role stops.
 var errDraining = errors.New("the role stops")
-
-// goingDown is the outcome of a dialogue that was cut off by our own end: it is due again at once.
-var goingDown = verdict{storev1.State_STATE_QUEUED, "451 4.3.2 this server is going down"}
 
 // drain ends dialogues when the role stops: those before the final dot at once, the others after answerTime.
 type drain struct {
@@ -40,9 +35,12 @@ func (d drain) on(ctx context.Context) (stop func() bool) {
 
 func (d drain) begun() bool { return d.beforeDot.Err() != nil }
 
-// context is ctx that also ends when dialogues before the final dot are cut off.
-func (d drain) context(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(d.beforeDot, cancel)
-	return ctx, func() { stop(); cancel() }
+// context is ctx that also ends, with errDraining as its cause, when dialogues before the final dot are cut off.
+func (d drain) context(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(d.beforeDot, func() { cancel(errDraining) })
+	return ctx, func() {
+		stop()
+		cancel(context.Canceled)
+	}
 }

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-smtp"
@@ -12,26 +13,22 @@ import (
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
-// dsn tells whether the peer offers DSN (RFC 3461).
-func (p *peer) dsn() (string, bool) {
-	ok, params := p.Extension("DSN")
-	return params, ok
-}
-
-// mailOptions is what MAIL says. A message that needs SMTPUTF8 cannot go to a peer without it (RFC 6531 §3.5, 5.6.7).
+// mailOptions is what MAIL says for a transaction with these recipients. An error is a reply.Error: the message cannot go to
+// this peer.
 //
 // QUIRK: eight-bit mail goes to peers without 8BITMIME as it is; hardly any exists that does not take it, and conversion
 // would break its signatures.
-func mailOptions(j *job, p *peer, size int64) (*smtp.MailOptions, error) {
-	env := j.message.Envelope
-	opts := &smtp.MailOptions{Size: size, Body: smtp.Body8BitMIME}
-	if env.Smtputf8 && needsUTF8(j) {
-		if ok, _ := p.Extension("SMTPUTF8"); !ok {
-			return nil, reply.Permanent(550, "5.6.7", "the next server does not take internationalized addresses")
-		}
-		opts.UTF8 = true
+func mailOptions(m *letter, p *peer, rows []*storev1.RecipientRow) (*smtp.MailOptions, error) {
+	env := m.envelope
+	opts := &smtp.MailOptions{Size: m.size, Body: smtp.Body8BitMIME}
+	switch needed := needsUTF8(m, rows); {
+	case p.has("SMTPUTF8"):
+		// The library writes an ORCPT of the type utf-8 as it is to such a peer.
+		opts.UTF8 = needed || env.Smtputf8 || slices.ContainsFunc(rows, func(r *storev1.RecipientRow) bool { return !isASCII(r.Orcpt) })
+	case needed: // RFC 6531 §3.2
+		return nil, reply.Permanent(550, "5.6.7", "the next server does not take internationalized addresses or headers")
 	}
-	if max, ok := p.MaxMessageSize(); ok && max > 0 && size > int64(max) {
+	if limit, ok := p.MaxMessageSize(); ok && limit > 0 && m.size > int64(limit) {
 		return nil, reply.Permanent(552, "5.3.4", "the message is larger than the next server takes")
 	}
 	switch env.Ret {
@@ -40,20 +37,34 @@ func mailOptions(j *job, p *peer, size int64) (*smtp.MailOptions, error) {
 	case mailv1.Ret_RET_HDRS:
 		opts.Return = smtp.DSNReturnHeaders
 	}
-	opts.EnvelopeID = env.Envid
+	if isASCII(env.Envid) {
+		opts.EnvelopeID = env.Envid
+	}
 	return opts, nil
 }
 
-// needsUTF8 tells whether an address of the transaction cannot be written in ASCII. A header with UTF-8 was sent with
-// SMTPUTF8 too, so the flag stands for it.
-func needsUTF8(j *job) bool { return j.message.Envelope.Smtputf8 }
+// needsUTF8 tells whether a transaction cannot do without SMTPUTF8: a local-part or the header is not ASCII. That MAIL said
+// SMTPUTF8 to us is not enough: many clients always do. A domain has its ASCII form.
+func needsUTF8(m *letter, rows []*storev1.RecipientRow) bool {
+	if m.utf8Header || !hasASCIIForm(m.envelope.ReversePath) {
+		return true
+	}
+	for _, row := range rows {
+		if !hasASCIIForm(row.ForwardPath) {
+			return true
+		}
+	}
+	return false
+}
 
-// wirePath writes a forward-path for RCPT: without SMTPUTF8 the domain in its ASCII form.
+func hasASCIIForm(path string) bool { return isASCII(wirePath(path, false)) }
+
+// wirePath writes a path for MAIL or RCPT: without SMTPUTF8 the domain in its ASCII form, where it has one.
 func wirePath(path string, utf8 bool) string {
-	p := envelope.ForwardPath(path)
 	if utf8 || isASCII(path) {
 		return path
 	}
+	p := envelope.ForwardPath(path)
 	domain, err := idna.Lookup.ToASCII(p.Domain())
 	if err != nil {
 		return path
@@ -61,24 +72,35 @@ func wirePath(path string, utf8 bool) string {
 	return p.LocalPart() + "@" + domain
 }
 
+// isASCII tells whether s is printable ASCII, blanks included.
 func isASCII(s string) bool {
-	return strings.IndexFunc(s, func(r rune) bool { return r > 126 }) < 0
+	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) < 0
 }
 
 // rcptOptions passes the sender's wishes on (RFC 3461 §5.2.1).
 func rcptOptions(row *storev1.RecipientRow) *smtp.RcptOptions {
 	opts := &smtp.RcptOptions{}
 	n := envelope.Notify(row.Notify)
-	for bit, word := range map[envelope.Notify]smtp.DSNNotify{
-		envelope.NotifyNever: smtp.DSNNotifyNever, envelope.NotifySuccess: smtp.DSNNotifySuccess,
-		envelope.NotifyFailure: smtp.DSNNotifyFailure, envelope.NotifyDelay: smtp.DSNNotifyDelayed,
+	for _, wish := range []struct {
+		bit  envelope.Notify
+		word smtp.DSNNotify
+	}{
+		{envelope.NotifySuccess, smtp.DSNNotifySuccess}, {envelope.NotifyFailure, smtp.DSNNotifyFailure}, {envelope.NotifyDelay, smtp.DSNNotifyDelayed},
 	} {
-		if n&bit != 0 {
-			opts.Notify = append(opts.Notify, word)
+		if n&wish.bit != 0 {
+			opts.Notify = append(opts.Notify, wish.word)
 		}
 	}
-	if kind, addr, ok := strings.Cut(row.Orcpt, ";"); ok && isASCII(addr) && strings.EqualFold(kind, "rfc822") {
-		opts.OriginalRecipientType, opts.OriginalRecipient = smtp.DSNAddressTypeRFC822, addr
+	if n&envelope.NotifyNever != 0 { // it stands alone
+		opts.Notify = []smtp.DSNNotify{smtp.DSNNotifyNever}
+	}
+	kind, address, _ := strings.Cut(row.Orcpt, ";")
+	switch {
+	case address == "":
+	case strings.EqualFold(kind, "rfc822") && isASCII(address):
+		opts.OriginalRecipientType, opts.OriginalRecipient = smtp.DSNAddressTypeRFC822, address
+	case strings.EqualFold(kind, "utf-8"):
+		opts.OriginalRecipientType, opts.OriginalRecipient = smtp.DSNAddressTypeUTF8, address
 	}
 	return opts
 }
