@@ -155,7 +155,7 @@ func (f *Farm) buildIMAP(c clients, _ obs.Tracer, _ *bounce.Writer) error {
 	if err != nil {
 		return err
 	}
-	f.parts.front = append(f.parts.front, run.Part{Name: "imap", Run: s.Run})
+	f.parts.front = append(f.parts.front, run.Part{Name: "imap", Run: draining(s)})
 	return nil
 }
 
@@ -167,7 +167,7 @@ func (f *Farm) buildPOP3(c clients, _ obs.Tracer, _ *bounce.Writer) error {
 	if err != nil {
 		return err
 	}
-	f.parts.front = append(f.parts.front, run.Part{Name: "pop3", Run: s.Run})
+	f.parts.front = append(f.parts.front, run.Part{Name: "pop3", Run: draining(s)})
 	return nil
 }
 

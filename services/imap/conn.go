@@ -94,7 +94,7 @@ func (c *conn) Wake() {
 	c.raw.SetReadDeadline(time.Unix(1, 0))
 }
 
-// Cut ends the session now.
+// Cut closes the connection.
 func (c *conn) Cut() { c.raw.Close() }
 
 // handshake turns the connection into a TLS connection.

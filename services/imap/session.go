@@ -65,6 +65,12 @@ func newSession(svc *Service, nc net.Conn, client netip.Addr, implicit bool) *se
 	return s
 }
 
+// Cut ends the session now, with the calls of other roles that it waits for.
+func (s *session) Cut() {
+	s.cancel()
+	s.conn.Cut()
+}
+
 // utf8OK tells that the client takes UTF-8 in quoted strings and mailbox names (RFC 6855 §3, RFC 9051 §5.1).
 func (s *session) utf8OK() bool { return s.enabled.utf8 || s.enabled.rev2 }
 
