@@ -59,6 +59,17 @@ func New(role Role, hostname string, cfg Config, deps Deps) (*Acceptor, error) {
 // End it after the last Commit. What it leaves is published by recovery.
 func (a *Acceptor) Run(ctx context.Context) error { return a.outbox.run(ctx) }
 
+// While publishes as Run does while serve runs, and ends it behind what serve accepted last. serve ends when ctx does.
+func (a *Acceptor) While(ctx context.Context, serve func() error) error {
+	publishing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	published := make(chan error, 1)
+	go func() { published <- a.Run(publishing) }()
+	err := serve()
+	stop()
+	return errors.Join(err, <-published)
+}
+
 // Unpublished is how many accepted messages wait for the bus.
 func (a *Acceptor) Unpublished() int { return a.outbox.len() }
 

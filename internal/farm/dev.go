@@ -12,8 +12,6 @@ import (
 
 	"github.com/mailfarm/mailfarm/internal/front"
 	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
-	"github.com/mailfarm/mailfarm/services/ingress"
-	"github.com/mailfarm/mailfarm/services/submission"
 )
 
 // What `mailfarm dev` makes at its first start.
@@ -44,9 +42,9 @@ func at(port int) string { return net.JoinHostPort(loopback, strconv.Itoa(port))
 // Listen makes cfg listen on the ports, on loopback only.
 func (cfg *Config) Listen(p Ports) {
 	cfg.HTTP, cfg.Admin.Listen = at(p.HTTP), at(p.Admin)
-	cfg.Ingress.Listeners = []ingress.Listener{{Address: at(p.SMTP)}}
-	cfg.Ingress.LMTP = []ingress.Listener{{Address: at(p.LMTP)}}
-	cfg.Submission.Listeners = []submission.Listener{{Address: at(p.Submission)}, {Address: at(p.SubmissionTLS), ImplicitTLS: true}}
+	cfg.Ingress.Listeners = []front.Listener{{Address: at(p.SMTP)}}
+	cfg.Ingress.LMTP = []front.Listener{{Address: at(p.LMTP)}}
+	cfg.Submission.Listeners = []front.Listener{{Address: at(p.Submission)}, {Address: at(p.SubmissionTLS), ImplicitTLS: true}}
 	cfg.IMAP.Listeners = []front.Listener{{Address: at(p.IMAP)}, {Address: at(p.IMAPTLS), ImplicitTLS: true}}
 	cfg.POP3.Listeners = []front.Listener{{Address: at(p.POP3)}, {Address: at(p.POP3TLS), ImplicitTLS: true}}
 }
@@ -117,16 +115,7 @@ func (cfg *Config) publicListener() string {
 
 // listeners are the addresses of all fronts.
 func (cfg *Config) listeners() (all []string) {
-	for _, l := range slices.Concat(cfg.Ingress.Listeners, cfg.Ingress.LMTP) {
-		all = append(all, l.Address)
-	}
-	for _, l := range cfg.Submission.Listeners {
-		all = append(all, l.Address)
-	}
-	for _, l := range cfg.IMAP.Listeners {
-		all = append(all, l.Address)
-	}
-	for _, l := range cfg.POP3.Listeners {
+	for _, l := range slices.Concat(cfg.Ingress.Listeners, cfg.Ingress.LMTP, cfg.Submission.Listeners, cfg.IMAP.Listeners, cfg.POP3.Listeners) {
 		all = append(all, l.Address)
 	}
 	return all

@@ -3,26 +3,19 @@ package smtpd
 import (
 	"context"
 	"log/slog"
-	"net"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/internal/obs"
 )
 
-// Listener is where a Server takes connections.
-type Listener struct {
-	net.Listener
-	// ImplicitTLS begins every connection with a handshake.
-	ImplicitTLS bool
-}
-
-// Run serves the listeners, which it closes, until ctx ends or one of them fails, and then drains for as long as given:
+// Run serves the sockets, which it closes, until ctx ends or one of them fails, and then drains for as long as given:
 // see Shutdown. A drain that ran out of time is no error: the peers will come again.
-func (s *Server) Run(ctx context.Context, listeners []Listener, drain time.Duration) error {
+func (s *Server) Run(ctx context.Context, sockets []front.Socket, drain time.Duration) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, l := range listeners {
+	for _, l := range sockets {
 		group.Go(func() error { return s.Serve(l.Listener, l.ImplicitTLS) })
 	}
 	group.Go(func() error {

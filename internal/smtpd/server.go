@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/internal/obs"
 )
 
@@ -115,8 +116,8 @@ func (s *Server) run(c *Conn, implicitTLS bool) {
 
 // admit makes a Conn, or refuses with 421 and returns nil.
 func (s *Server) admit(conn net.Conn, implicitTLS bool) *Conn {
-	remote := remoteAddr(conn)
-	network := networkOf(remote)
+	remote := front.ClientOf(conn)
+	network := front.Subscriber(remote)
 	s.mu.Lock()
 	problem := ""
 	switch {
@@ -157,13 +158,13 @@ func (s *Server) turnAway(conn net.Conn, problem string, implicitTLS bool) {
 		conn.Write([]byte("421 " + problem + "\r\n"))
 	}
 	conn.Close()
-	s.log.LogAttrs(s.base, slog.LevelInfo, "turned away", obs.Client(remoteAddr(conn).String()), obs.Reason(problem))
+	s.log.LogAttrs(s.base, slog.LevelInfo, "turned away", obs.Client(front.ClientOf(conn).String()), obs.Reason(problem))
 }
 
 func (s *Server) forget(c *Conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
-	network := networkOf(c.remote)
+	network := front.Subscriber(c.remote)
 	if s.perAddr[network]--; s.perAddr[network] <= 0 {
 		delete(s.perAddr, network)
 	}
@@ -206,23 +207,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Unlock()
 	<-done
 	return context.Cause(ctx)
-}
-
-func remoteAddr(conn net.Conn) netip.Addr {
-	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr().Unmap().WithZone("")
-	}
-	return netip.Addr{}
-}
-
-// networkOf is what connections are counted by: a customer of IPv6 has a /64 at least.
-func networkOf(addr netip.Addr) netip.Addr {
-	if addr.Is6() {
-		if p, err := addr.Prefix(64); err == nil {
-			return p.Addr()
-		}
-	}
-	return addr
 }
 
 func newConnID() string {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mailfarm/mailfarm/internal/acceptance"
+	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/internal/smtpd"
 )
 
@@ -14,9 +15,9 @@ type Config struct {
 	// Hostname greets, and stands in Received fields. Required.
 	Hostname string `yaml:"hostname"`
 	// Listeners speak SMTP, as on port 25.
-	Listeners []Listener `yaml:"listeners"`
+	Listeners []front.Listener `yaml:"listeners"`
 	// LMTP listeners speak LMTP; they must not be port 25 (RFC 2033 §5).
-	LMTP []Listener `yaml:"lmtp"`
+	LMTP []front.Listener `yaml:"lmtp"`
 	// Limits and Timeouts hold for SMTP and LMTP each.
 	Limits   smtpd.Limits   `yaml:"limits"`
 	Timeouts smtpd.Timeouts `yaml:"timeouts"`
@@ -24,14 +25,6 @@ type Config struct {
 	Drain time.Duration `yaml:"drain"`
 	// Acceptance is what happens to bodies.
 	Acceptance acceptance.Config `yaml:"acceptance"`
-}
-
-// Listener is one listening address.
-type Listener struct {
-	// Address as in "0.0.0.0:25".
-	Address string `yaml:"address"`
-	// ImplicitTLS begins with a TLS handshake; otherwise STARTTLS is offered.
-	ImplicitTLS bool `yaml:"implicit_tls"`
 }
 
 // Defaults fills in what is not set.
@@ -50,16 +43,7 @@ func (c *Config) Validate() error {
 	if c.Hostname == "" {
 		faults = append(faults, errors.New("hostname: is empty"))
 	}
-	for i, l := range c.Listeners {
-		if l.Address == "" {
-			faults = append(faults, fmt.Errorf("listeners[%d].address: is empty", i))
-		}
-	}
-	for i, l := range c.LMTP {
-		if l.Address == "" {
-			faults = append(faults, fmt.Errorf("lmtp[%d].address: is empty", i))
-		}
-	}
+	faults = append(faults, front.Validate("listeners", c.Listeners), front.Validate("lmtp", c.LMTP))
 	if c.Drain < 0 {
 		faults = append(faults, fmt.Errorf("drain: %v is negative", c.Drain))
 	}

@@ -4,15 +4,14 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
-	"net"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"github.com/mailfarm/mailfarm/internal/acceptance"
+	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/internal/obs"
-	"github.com/mailfarm/mailfarm/internal/smtpd"
 	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
 )
 
@@ -30,10 +29,10 @@ type Deps struct {
 	Bus    acceptance.Publisher
 	// TLS is the server's side; nil offers neither STARTTLS nor implicit TLS.
 	TLS *tls.Config
-	// SMTP and LMTP are open listeners that are served beside those of Config.
-	SMTP, LMTP []smtpd.Listener
+	// SMTP and LMTP are open sockets that are served beside those of Config.
+	SMTP, LMTP []front.Socket
 	// Listen opens those of Config; nil is net.Listen.
-	Listen  func(network, address string) (net.Listener, error)
+	Listen  front.Listen
 	Trace   obs.Tracer
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
@@ -42,9 +41,6 @@ type Deps struct {
 }
 
 func (d *Deps) defaults() {
-	if d.Listen == nil {
-		d.Listen = net.Listen
-	}
 	if d.Trace == nil {
 		d.Trace = obs.NoTrace{}
 	}

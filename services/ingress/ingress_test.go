@@ -29,6 +29,7 @@ import (
 	"github.com/mailfarm/mailfarm/internal/blob/dir"
 	"github.com/mailfarm/mailfarm/internal/bus"
 	"github.com/mailfarm/mailfarm/internal/envelope"
+	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/internal/smtpd"
 	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
 	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
@@ -119,7 +120,7 @@ func start(t *testing.T, cfg ingress.Config) *world {
 	cfg.Hostname = "mx.example.org"
 	service, err := ingress.New(cfg, ingress.Deps{
 		Directory: w.directory, Blobs: store, Bus: w.bus, TLS: serverTLS(),
-		SMTP: []smtpd.Listener{{Listener: smtpListener}}, LMTP: []smtpd.Listener{{Listener: lmtpListener}},
+		SMTP: []front.Socket{{Listener: smtpListener}}, LMTP: []front.Socket{{Listener: lmtpListener}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -435,14 +436,14 @@ func TestStopFinishesTheMessageThatArrives(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	_, err := ingress.New(ingress.Config{
-		Listeners: []ingress.Listener{{}}, LMTP: []ingress.Listener{{}}, Drain: -1, Limits: smtpd.Limits{Errors: -1},
+		Listeners: []front.Listener{{}}, LMTP: []front.Listener{{}}, Drain: -1, Limits: smtpd.Limits{Errors: -1},
 	}, ingress.Deps{})
 	for _, key := range []string{"hostname", "listeners[0].address", "lmtp[0].address", "drain", "limits.errors"} {
 		if err == nil || !strings.Contains(err.Error(), key) {
 			t.Errorf("%s is not in %v", key, err)
 		}
 	}
-	s, err := ingress.New(ingress.Config{Hostname: "x", Listeners: []ingress.Listener{{Address: "127.0.0.1:0", ImplicitTLS: true}}}, ingress.Deps{})
+	s, err := ingress.New(ingress.Config{Hostname: "x", Listeners: []front.Listener{{Address: "127.0.0.1:0", ImplicitTLS: true}}}, ingress.Deps{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -463,7 +464,7 @@ func BenchmarkAccept(b *testing.B) {
 		b.Fatal(err)
 	}
 	service, err := ingress.New(ingress.Config{Hostname: "mx.example.org"}, ingress.Deps{
-		Directory: &directory{}, Blobs: store, Bus: nullBus{}, SMTP: []smtpd.Listener{{Listener: l}},
+		Directory: &directory{}, Blobs: store, Bus: nullBus{}, SMTP: []front.Socket{{Listener: l}},
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -2,13 +2,14 @@ package ingress
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mailfarm/mailfarm/internal/acceptance"
+	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/internal/smtpd"
 )
 
@@ -66,45 +67,18 @@ func (s *Service) server(lmtp bool) (*smtpd.Server, error) {
 // Run serves until ctx ends or a listener fails. It then drains: connections that wait for a command get 421, messages
 // that are arriving are finished and answered, and what was accepted is offered to the bus once more.
 func (s *Service) Run(ctx context.Context) error {
-	smtp, err := s.listen(s.deps.SMTP, s.cfg.Listeners)
+	sockets, err := front.Open(s.deps.Listen, slices.Concat(s.cfg.Listeners, s.cfg.LMTP))
 	if err != nil {
-		closeAll(append(s.deps.LMTP, smtp...))
+		front.CloseAll(s.deps.SMTP)
+		front.CloseAll(s.deps.LMTP)
 		return err
 	}
-	lmtp, err := s.listen(s.deps.LMTP, s.cfg.LMTP)
-	if err != nil {
-		closeAll(append(smtp, lmtp...))
-		return err
-	}
-	publishing, stop := context.WithCancel(context.WithoutCancel(ctx))
-	published := make(chan error, 1)
-	go func() { published <- s.acceptor.Run(publishing) }()
-
-	servers, ctx := errgroup.WithContext(ctx)
-	servers.Go(func() error { return s.smtp.Run(ctx, smtp, s.cfg.Drain) })
-	servers.Go(func() error { return s.lmtp.Run(ctx, lmtp, s.cfg.Drain) })
-	err = servers.Wait()
-	stop() // Behind the last Commit.
-	return errors.Join(err, <-published)
-}
-
-// listen opens what Config names, beside what is open. With an error it returns what is open, for closing.
-func (s *Service) listen(open []smtpd.Listener, configured []Listener) ([]smtpd.Listener, error) {
-	for _, l := range configured {
-		if l.ImplicitTLS && s.deps.TLS == nil {
-			return open, fmt.Errorf("listen on %s: implicit TLS without a certificate", l.Address)
-		}
-		opened, err := s.deps.Listen("tcp", l.Address)
-		if err != nil {
-			return open, fmt.Errorf("listen on %s: %w", l.Address, err)
-		}
-		open = append(open, smtpd.Listener{Listener: opened, ImplicitTLS: l.ImplicitTLS})
-	}
-	return open, nil
-}
-
-func closeAll(listeners []smtpd.Listener) {
-	for _, l := range listeners {
-		l.Close()
-	}
+	smtp := slices.Concat(s.deps.SMTP, sockets[:len(s.cfg.Listeners)])
+	lmtp := slices.Concat(s.deps.LMTP, sockets[len(s.cfg.Listeners):])
+	return s.acceptor.While(ctx, func() error {
+		servers, ctx := errgroup.WithContext(ctx)
+		servers.Go(func() error { return s.smtp.Run(ctx, smtp, s.cfg.Drain) })
+		servers.Go(func() error { return s.lmtp.Run(ctx, lmtp, s.cfg.Drain) })
+		return servers.Wait()
+	})
 }

@@ -49,20 +49,10 @@ func (s *session) AuthMechanisms() []string {
 	switch {
 	case s.conn.TLS() != nil && s.channelBinding() != nil:
 		return offerBound
-	case s.conn.TLS() != nil || s.mayBePlaintext():
+	case s.conn.TLS() != nil || s.s.plaintext.Contain(s.conn.RemoteAddr()):
 		return offerUnbound
 	}
 	return nil
-}
-
-func (s *session) mayBePlaintext() bool {
-	addr := s.conn.RemoteAddr()
-	for _, p := range s.s.plaintext {
-		if p.Contains(addr) {
-			return true
-		}
-	}
-	return false
 }
 
 // channelBinding is tls-exporter (RFC 9266 §2); nil where the connection has none: TLS 1.2 without extended master secret.

@@ -3,10 +3,10 @@ package submission
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/mailfarm/mailfarm/internal/acceptance"
+	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/internal/smtpd"
 )
 
@@ -15,7 +15,7 @@ type Config struct {
 	// Hostname greets, and stands in Received fields and in Message-IDs that are added. Required.
 	Hostname string `yaml:"hostname"`
 	// Listeners are where users connect: as on port 587, and with implicit TLS as on port 465.
-	Listeners []Listener `yaml:"listeners"`
+	Listeners []front.Listener `yaml:"listeners"`
 	// PlaintextNetworks are the client networks that may log in without TLS, as "127.0.0.0/8". Default none.
 	PlaintextNetworks []string       `yaml:"plaintext_networks"`
 	Limits            smtpd.Limits   `yaml:"limits"`
@@ -24,14 +24,6 @@ type Config struct {
 	Drain time.Duration `yaml:"drain"`
 	// Acceptance is what happens to bodies.
 	Acceptance acceptance.Config `yaml:"acceptance"`
-}
-
-// Listener is one listening address.
-type Listener struct {
-	// Address as in "0.0.0.0:587".
-	Address string `yaml:"address"`
-	// ImplicitTLS begins with a TLS handshake (RFC 8314 §3.3); otherwise STARTTLS is offered.
-	ImplicitTLS bool `yaml:"implicit_tls"`
 }
 
 // Defaults fills in what is not set.
@@ -50,14 +42,8 @@ func (c *Config) Validate() error {
 	if c.Hostname == "" {
 		faults = append(faults, errors.New("hostname: is empty"))
 	}
-	for i, l := range c.Listeners {
-		if l.Address == "" {
-			faults = append(faults, fmt.Errorf("listeners[%d].address: is empty", i))
-		}
-	}
-	if _, err := c.plaintextNetworks(); err != nil {
-		faults = append(faults, err)
-	}
+	_, err := c.plaintext()
+	faults = append(faults, front.Validate("listeners", c.Listeners), err)
 	if c.Drain < 0 {
 		faults = append(faults, fmt.Errorf("drain: %v is negative", c.Drain))
 	}
@@ -67,14 +53,7 @@ func (c *Config) Validate() error {
 	return errors.Join(append(faults, c.Limits.Validate(), c.Timeouts.Validate())...)
 }
 
-func (c *Config) plaintextNetworks() ([]netip.Prefix, error) {
-	var networks []netip.Prefix
-	for i, text := range c.PlaintextNetworks {
-		p, err := netip.ParsePrefix(text)
-		if err != nil {
-			return nil, fmt.Errorf("plaintext_networks[%d]: %q is no network such as 127.0.0.0/8", i, text)
-		}
-		networks = append(networks, p.Masked())
-	}
-	return networks, nil
+// plaintext parses PlaintextNetworks.
+func (c *Config) plaintext() (front.Networks, error) {
+	return front.ParseNetworks("plaintext_networks", c.PlaintextNetworks)
 }

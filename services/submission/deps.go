@@ -4,15 +4,14 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
-	"net"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"github.com/mailfarm/mailfarm/internal/acceptance"
+	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/internal/obs"
-	"github.com/mailfarm/mailfarm/internal/smtpd"
 	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
 )
 
@@ -33,10 +32,10 @@ type Deps struct {
 	Bus    acceptance.Publisher
 	// TLS is the server's side; without it nobody can log in but from plaintext networks.
 	TLS *tls.Config
-	// SMTP are open listeners that are served beside those of Config.
-	SMTP []smtpd.Listener
+	// SMTP are open sockets that are served beside those of Config.
+	SMTP []front.Socket
 	// Listen opens those of Config; nil is net.Listen.
-	Listen  func(network, address string) (net.Listener, error)
+	Listen  front.Listen
 	Trace   obs.Tracer
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
@@ -45,9 +44,6 @@ type Deps struct {
 }
 
 func (d *Deps) defaults() {
-	if d.Listen == nil {
-		d.Listen = net.Listen
-	}
 	if d.Trace == nil {
 		d.Trace = obs.NoTrace{}
 	}

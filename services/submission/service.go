@@ -2,13 +2,13 @@ package submission
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/netip"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/mailfarm/mailfarm/internal/acceptance"
+	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/internal/smtpd"
 )
 
@@ -16,7 +16,7 @@ import (
 type Service struct {
 	cfg       Config
 	deps      Deps
-	plaintext []netip.Prefix
+	plaintext front.Networks
 	acceptor  *acceptance.Acceptor
 	resolver  *acceptance.Resolver
 	server    *smtpd.Server
@@ -29,7 +29,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, fmt.Errorf("submission: %w", err)
 	}
 	deps.defaults()
-	plaintext, err := cfg.plaintextNetworks()
+	plaintext, err := cfg.plaintext()
 	if err != nil {
 		return nil, fmt.Errorf("submission: %w", err)
 	}
@@ -61,33 +61,12 @@ func New(cfg Config, deps Deps) (*Service, error) {
 // Run serves until ctx ends or a listener fails. It then drains: connections that wait for a command get 421, messages
 // that are arriving are finished and answered, and what was accepted is offered to the bus once more.
 func (s *Service) Run(ctx context.Context) error {
-	listeners, err := s.listen()
+	sockets, err := front.Open(s.deps.Listen, s.cfg.Listeners)
 	if err != nil {
-		for _, l := range listeners {
-			l.Close()
-		}
+		front.CloseAll(s.deps.SMTP)
 		return err
 	}
-	publishing, stop := context.WithCancel(context.WithoutCancel(ctx))
-	published := make(chan error, 1)
-	go func() { published <- s.acceptor.Run(publishing) }()
-	err = s.server.Run(ctx, listeners, s.cfg.Drain)
-	stop() // Behind the last Commit.
-	return errors.Join(err, <-published)
-}
-
-// listen opens what Config names, beside what is open. With an error it returns what is open, for closing.
-func (s *Service) listen() ([]smtpd.Listener, error) {
-	listeners := s.deps.SMTP
-	for _, l := range s.cfg.Listeners {
-		if l.ImplicitTLS && s.deps.TLS == nil {
-			return listeners, fmt.Errorf("listen on %s: implicit TLS without a certificate", l.Address)
-		}
-		opened, err := s.deps.Listen("tcp", l.Address)
-		if err != nil {
-			return listeners, fmt.Errorf("listen on %s: %w", l.Address, err)
-		}
-		listeners = append(listeners, smtpd.Listener{Listener: opened, ImplicitTLS: l.ImplicitTLS})
-	}
-	return listeners, nil
+	return s.acceptor.While(ctx, func() error {
+		return s.server.Run(ctx, slices.Concat(s.deps.SMTP, sockets), s.cfg.Drain)
+	})
 }

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/services/submission"
 )
 
@@ -302,7 +303,7 @@ func TestSendersAndRecipients(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	_, err := submission.New(submission.Config{
-		Listeners: []submission.Listener{{}}, PlaintextNetworks: []string{"localhost"}, Drain: -1,
+		Listeners: []front.Listener{{}}, PlaintextNetworks: []string{"localhost"}, Drain: -1,
 	}, submission.Deps{})
 	for _, key := range []string{"hostname", "listeners[0].address", "plaintext_networks[0]", "drain"} {
 		if err == nil || !strings.Contains(err.Error(), key) {

@@ -26,9 +26,9 @@ import (
 	"github.com/mailfarm/mailfarm/internal/blob/dir"
 	"github.com/mailfarm/mailfarm/internal/bus"
 	"github.com/mailfarm/mailfarm/internal/envelope"
+	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/internal/message"
 	"github.com/mailfarm/mailfarm/internal/rpc"
-	"github.com/mailfarm/mailfarm/internal/smtpd"
 	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
 	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
 	"github.com/mailfarm/mailfarm/services/submission"
@@ -203,10 +203,10 @@ func start(t *testing.T, cfg submission.Config) *world {
 	w.starttls = given.Addr().String()
 	opened := make(chan string, 1)
 	cfg.Hostname = "mail.example.org"
-	cfg.Listeners = []submission.Listener{{Address: "127.0.0.1:0", ImplicitTLS: true}}
+	cfg.Listeners = []front.Listener{{Address: "127.0.0.1:0", ImplicitTLS: true}}
 	service, err := submission.New(cfg, submission.Deps{
 		Directory: directoryv1.NewDirectoryClient(conn), Blobs: store, Bus: w.bus, TLS: serverTLS(),
-		SMTP: []smtpd.Listener{{Listener: given}},
+		SMTP: []front.Socket{{Listener: given}},
 		Listen: func(network, address string) (net.Listener, error) {
 			l, err := net.Listen(network, address)
 			if err == nil {
