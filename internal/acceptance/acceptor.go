@@ -45,7 +45,7 @@ func New(role Role, hostname string, cfg Config, deps Deps) (*Acceptor, error) {
 	if hostname == "" {
 		return nil, errors.New("acceptance: hostname is empty")
 	}
-	deps.defaults()
+	deps.Defaults()
 	a := &Acceptor{
 		role: role, hostname: hostname, cfg: cfg, deps: deps,
 		metrics: newMetrics(deps.Metrics, role), points: pointsOf(role),

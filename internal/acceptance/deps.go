@@ -43,7 +43,8 @@ type Deps struct {
 	Now     func() time.Time
 }
 
-func (d *Deps) defaults() {
+// Defaults fills in what was left out but for Filter.
+func (d *Deps) Defaults() {
 	if d.Trace == nil {
 		d.Trace = obs.NoTrace{}
 	}

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/mailfarm/mailfarm/internal/acceptance"
 	"github.com/mailfarm/mailfarm/internal/bounce"
 	"github.com/mailfarm/mailfarm/internal/bus"
 	"github.com/mailfarm/mailfarm/internal/message"
@@ -123,10 +124,17 @@ func (f *Farm) buildRemote(c clients, tracer obs.Tracer, dsn *bounce.Writer) err
 	return nil
 }
 
+// acceptance is what ingress and submission pass messages on to.
+func (f *Farm) acceptance(role string, c clients, tracer obs.Tracer) acceptance.Deps {
+	return acceptance.Deps{
+		Blobs: f.infra.Blobs, Filter: c.filter, Bus: f.infra.Bus, Trace: tracer,
+		Log: f.role(role), Metrics: f.infra.Metrics, Now: time.Now,
+	}
+}
+
 func (f *Farm) buildIngress(c clients, tracer obs.Tracer, _ *bounce.Writer) error {
 	s, err := ingress.New(f.cfg.Ingress, ingress.Deps{
-		Directory: c.directory, Blobs: f.infra.Blobs, Filter: c.filter, Bus: f.infra.Bus, TLS: f.infra.TLS, Trace: tracer,
-		Log: f.role("ingress"), Metrics: f.infra.Metrics, Listen: f.listen,
+		Deps: f.acceptance("ingress", c, tracer), Directory: c.directory, TLS: f.infra.TLS, Listen: f.listen,
 	})
 	if err != nil {
 		return err
@@ -137,8 +145,7 @@ func (f *Farm) buildIngress(c clients, tracer obs.Tracer, _ *bounce.Writer) erro
 
 func (f *Farm) buildSubmission(c clients, tracer obs.Tracer, _ *bounce.Writer) error {
 	s, err := submission.New(f.cfg.Submission, submission.Deps{
-		Directory: c.directory, Blobs: f.infra.Blobs, Filter: c.filter, Bus: f.infra.Bus, TLS: f.infra.TLS, Trace: tracer,
-		Log: f.role("submission"), Metrics: f.infra.Metrics, Listen: f.listen,
+		Deps: f.acceptance("submission", c, tracer), Directory: c.directory, TLS: f.infra.TLS, Listen: f.listen,
 	})
 	if err != nil {
 		return err

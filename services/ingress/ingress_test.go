@@ -25,6 +25,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"github.com/mailfarm/mailfarm/internal/acceptance"
 	"github.com/mailfarm/mailfarm/internal/blob"
 	"github.com/mailfarm/mailfarm/internal/blob/dir"
 	"github.com/mailfarm/mailfarm/internal/bus"
@@ -119,7 +120,7 @@ func start(t *testing.T, cfg ingress.Config) *world {
 	w.smtp, w.lmtp = smtpListener.Addr().String(), lmtpListener.Addr().String()
 	cfg.Hostname = "mx.example.org"
 	service, err := ingress.New(cfg, ingress.Deps{
-		Directory: w.directory, Blobs: store, Bus: w.bus, TLS: serverTLS(),
+		Deps: acceptance.Deps{Blobs: store, Bus: w.bus}, Directory: w.directory, TLS: serverTLS(),
 		SMTP: []front.Socket{{Listener: smtpListener}}, LMTP: []front.Socket{{Listener: lmtpListener}},
 	})
 	if err != nil {
@@ -464,7 +465,7 @@ func BenchmarkAccept(b *testing.B) {
 		b.Fatal(err)
 	}
 	service, err := ingress.New(ingress.Config{Hostname: "mx.example.org"}, ingress.Deps{
-		Directory: &directory{}, Blobs: store, Bus: nullBus{}, SMTP: []front.Socket{{Listener: l}},
+		Deps: acceptance.Deps{Blobs: store, Bus: nullBus{}}, Directory: &directory{}, SMTP: []front.Socket{{Listener: l}},
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -28,11 +28,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("ingress: %w", err)
 	}
-	deps.defaults()
-	acceptor, err := acceptance.New(acceptance.Ingress, cfg.Hostname, cfg.Acceptance, acceptance.Deps{
-		Blobs: deps.Blobs, Filter: deps.Filter, Bus: deps.Bus,
-		Trace: deps.Trace, Log: deps.Log, Metrics: deps.Metrics, Now: deps.Now,
-	})
+	deps.Deps.Defaults()
+	acceptor, err := acceptance.New(acceptance.Ingress, cfg.Hostname, cfg.Acceptance, deps.Deps)
 	if err != nil {
 		return nil, fmt.Errorf("ingress: %w", err)
 	}

@@ -3,15 +3,11 @@ package submission
 import (
 	"context"
 	"crypto/tls"
-	"log/slog"
-	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"github.com/mailfarm/mailfarm/internal/acceptance"
 	"github.com/mailfarm/mailfarm/internal/front"
-	"github.com/mailfarm/mailfarm/internal/obs"
 	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
 )
 
@@ -25,35 +21,13 @@ type Directory interface {
 
 // Deps is what the role is given.
 type Deps struct {
+	// Deps is what acceptance is given: where messages go. Its log, metrics and clock are the role's too.
+	acceptance.Deps
 	Directory Directory
-	Blobs     acceptance.Drafts
-	// Filter is asked in the dialogue; nil leaves all of it to the bus.
-	Filter acceptance.Filter
-	Bus    acceptance.Publisher
 	// TLS is the server's side; without it nobody can log in but from plaintext networks.
 	TLS *tls.Config
 	// SMTP are open sockets that are served beside those of Config.
 	SMTP []front.Socket
 	// Listen opens those of Config; nil is net.Listen.
-	Listen  front.Listen
-	Trace   obs.Tracer
-	Log     *slog.Logger
-	Metrics prometheus.Registerer
-	// Now is the clock; nil is time.Now.
-	Now func() time.Time
-}
-
-func (d *Deps) defaults() {
-	if d.Trace == nil {
-		d.Trace = obs.NoTrace{}
-	}
-	if d.Log == nil {
-		d.Log = slog.New(slog.DiscardHandler)
-	}
-	if d.Metrics == nil {
-		d.Metrics = prometheus.NewRegistry()
-	}
-	if d.Now == nil {
-		d.Now = time.Now
-	}
+	Listen front.Listen
 }

@@ -28,15 +28,12 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("submission: %w", err)
 	}
-	deps.defaults()
+	deps.Deps.Defaults()
 	plaintext, err := cfg.plaintext()
 	if err != nil {
 		return nil, fmt.Errorf("submission: %w", err)
 	}
-	acceptor, err := acceptance.New(acceptance.Submission, cfg.Hostname, cfg.Acceptance, acceptance.Deps{
-		Blobs: deps.Blobs, Filter: deps.Filter, Bus: deps.Bus,
-		Trace: deps.Trace, Log: deps.Log, Metrics: deps.Metrics, Now: deps.Now,
-	})
+	acceptor, err := acceptance.New(acceptance.Submission, cfg.Hostname, cfg.Acceptance, deps.Deps)
 	if err != nil {
 		return nil, fmt.Errorf("submission: %w", err)
 	}

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/mailfarm/mailfarm/internal/acceptance"
 	"github.com/mailfarm/mailfarm/internal/blob"
 	"github.com/mailfarm/mailfarm/internal/blob/dir"
 	"github.com/mailfarm/mailfarm/internal/bus"
@@ -205,7 +206,7 @@ func start(t *testing.T, cfg submission.Config) *world {
 	cfg.Hostname = "mail.example.org"
 	cfg.Listeners = []front.Listener{{Address: "127.0.0.1:0", ImplicitTLS: true}}
 	service, err := submission.New(cfg, submission.Deps{
-		Directory: directoryv1.NewDirectoryClient(conn), Blobs: store, Bus: w.bus, TLS: serverTLS(),
+		Deps: acceptance.Deps{Blobs: store, Bus: w.bus}, Directory: directoryv1.NewDirectoryClient(conn), TLS: serverTLS(),
 		SMTP: []front.Socket{{Listener: given}},
 		Listen: func(network, address string) (net.Listener, error) {
 			l, err := net.Listen(network, address)
