@@ -9,11 +9,7 @@ import (
 
 // Copy files the same emails in another mailbox (RFC 9051 §6.4.7).
 func (s *mailboxes) Copy(ctx context.Context, req *storev1.CopyRequest) (*storev1.CopyResponse, error) {
-	a, box, err := accountAndBox(req.GetAccount(), req.GetMailbox())
-	if err != nil {
-		return nil, err
-	}
-	uids, err := uidSet(req.GetUids())
+	a, box, uids, err := messages(req)
 	if err != nil {
 		return nil, err
 	}

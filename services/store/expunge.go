@@ -9,11 +9,7 @@ import (
 
 // Expunge removes entries (RFC 9051 §6.4.3, §6.4.9). Without UIDs it means all of them.
 func (s *mailboxes) Expunge(ctx context.Context, req *storev1.ExpungeRequest) (*storev1.ExpungeResponse, error) {
-	a, box, err := accountAndBox(req.GetAccount(), req.GetMailbox())
-	if err != nil {
-		return nil, err
-	}
-	uids, err := uidSet(req.GetUids())
+	a, box, uids, err := messages(req)
 	if err != nil {
 		return nil, err
 	}

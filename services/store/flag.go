@@ -10,11 +10,7 @@ import (
 
 // Flag changes flags (RFC 9051 §6.4.6).
 func (s *mailboxes) Flag(ctx context.Context, req *storev1.FlagRequest) (*storev1.FlagResponse, error) {
-	a, box, err := accountAndBox(req.GetAccount(), req.GetMailbox())
-	if err != nil {
-		return nil, err
-	}
-	uids, err := uidSet(req.GetUids())
+	a, box, uids, err := messages(req)
 	if err != nil {
 		return nil, err
 	}

@@ -97,6 +97,20 @@ func accountAndBox(accountID, boxID uint64) (mailbox.AccountID, mailbox.ID, erro
 	return a, mailbox.ID(boxID), err
 }
 
+// messages checks what a request says of messages in a mailbox.
+func messages(req interface {
+	GetAccount() uint64
+	GetMailbox() uint64
+	GetUids() []byte
+}) (mailbox.AccountID, mailbox.ID, mailbox.UIDSet, error) {
+	a, box, err := accountAndBox(req.GetAccount(), req.GetMailbox())
+	if err != nil {
+		return 0, 0, nil, err
+	}
+	uids, err := uidSet(req.GetUids())
+	return a, box, uids, err
+}
+
 // uidSet unpacks a set that a caller gave.
 func uidSet(packed []byte) (mailbox.UIDSet, error) {
 	if len(packed) > MaxUIDSet {

@@ -9,11 +9,7 @@ import (
 
 // Move is Copy and expunge in one step (RFC 6851 §3.3).
 func (s *mailboxes) Move(ctx context.Context, req *storev1.MoveRequest) (*storev1.MoveResponse, error) {
-	a, box, err := accountAndBox(req.GetAccount(), req.GetMailbox())
-	if err != nil {
-		return nil, err
-	}
-	uids, err := uidSet(req.GetUids())
+	a, box, uids, err := messages(req)
 	if err != nil {
 		return nil, err
 	}
