@@ -17,7 +17,7 @@ import (
 
 // TestBusShowsTraces listens on the embedded server as `nats sub 'trace.>'` does.
 func TestBusShowsTraces(t *testing.T) {
-	listen := freeAddr(t)
+	listen := harness.FreeAddr(t)
 	f := harness.StartDev(t, "--bus-listen", listen)
 	nc := connectBus(t, listen)
 	sub, err := nc.SubscribeSync("trace.>")
@@ -76,7 +76,7 @@ func connectBus(t *testing.T, addr string) *nats.Conn {
 
 // TestPoison puts on the bus what nobody can read: it becomes a dead letter, is listed, can be retried, and blocks nothing.
 func TestPoison(t *testing.T) {
-	listen := freeAddr(t)
+	listen := harness.FreeAddr(t)
 	f := harness.StartDev(t, "--bus-listen", listen, "--config", harness.ConfigFile(t, "bus: {poison_limit: 3, poison_delay: 50ms}\n"))
 	js, err := jetstream.New(connectBus(t, listen))
 	if err != nil {

@@ -89,7 +89,7 @@ func TestRunAll(t *testing.T) {
 	if err := dev.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	smtp, imaps := freeAddr(t), freeAddr(t)
+	smtp, imaps := harness.FreeAddr(t), harness.FreeAddr(t)
 	tls := filepath.Join(dev.Data, "tls")
 	f := harness.Run(t, dev.Data, fmt.Sprintf(`
 hostname: localhost
@@ -130,7 +130,7 @@ func TestPublicListenerRefusesDevPassword(t *testing.T) {
 	if err := dev.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	_, port, err := net.SplitHostPort(freeAddr(t))
+	_, port, err := net.SplitHostPort(harness.FreeAddr(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,17 +173,6 @@ func TestRunRoles(t *testing.T) {
 	if out, code := verb(t, "run", "ingress", "filter"); code != 2 || !strings.Contains(out, "mailfarm run all") {
 		t.Errorf("exit status %d\n%s", code, out)
 	}
-}
-
-// freeAddr is a loopback address with a port that was free a moment ago.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // readFile reads a file that must be there.

@@ -44,7 +44,7 @@ func newOther(t *testing.T, more string, users ...string) *other {
 	t.Helper()
 	harness.Need(t, "postfix")
 	harness.NeedRoot(t, "start a Postfix")
-	_, port, _ := strings.Cut(freeAddr(t), ":")
+	_, port, _ := strings.Cut(harness.FreeAddr(t), ":")
 	o := &other{dns: dnstest.Start(t, zone), port: port}
 	o.Farm = harness.StartDev(t, "--dns", o.dns.Addr(), "--config", harness.ConfigFile(t, fmt.Sprintf(brisk, port)+more))
 	o.postfix = harness.StartPostfix(t, "127.0.0.2:"+port, remoteDomain, o.SMTP(), users...)
@@ -313,7 +313,7 @@ func TestDelayIsReported(t *testing.T) {
 
 // TestRelayPrefersMX tries hosts in the order of their preference, and goes on to the next where one is down or busy.
 func TestRelayPrefersMX(t *testing.T) {
-	_, port, _ := strings.Cut(freeAddr(t), ":")
+	_, port, _ := strings.Cut(harness.FreeAddr(t), ":")
 	best, backup := harness.NewPeer(t, "127.0.0.3:"+port), harness.NewPeer(t, "127.0.0.4:"+port)
 	dns := dnstest.Start(t, `
 choice.example.      60 IN MX 20 backup.choice.example.

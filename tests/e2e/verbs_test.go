@@ -453,7 +453,7 @@ func TestVerbsElsewhere(t *testing.T) {
 			t.Errorf("mailfarm %v without a farm: exit status %d\n%s", args, code, out)
 		}
 	}
-	out, code = verb(t, "queue", "list", "--admin", freeAddr(t))
+	out, code = verb(t, "queue", "list", "--admin", harness.FreeAddr(t))
 	if code != 2 || !strings.Contains(out, "--cert") {
 		t.Errorf("the admin port without a certificate: exit status %d\n%s", code, out)
 	}

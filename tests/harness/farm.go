@@ -45,6 +45,7 @@ const (
 	portPOPS = 2995
 	portHTTP = 2080
 	portAdm  = 2090
+	portFree = 2200 // for FreeAddr
 )
 
 var devPorts = []int{portSMTP, portMSA, portMSAS, portLMTP, portIMAP, portIMAS, portPOP, portPOPS, portHTTP, portAdm}
@@ -382,8 +383,14 @@ func freeOffset(t testing.TB) int {
 	return 0
 }
 
+// FreeAddr is a loopback address with a port that is free, and kept from other tests until this one ends.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(freeOffset(t)+portFree))
+}
+
 func allFree(offset int) bool {
-	for _, p := range devPorts {
+	for _, p := range append([]int{portFree}, devPorts...) {
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p+offset)))
 		if err != nil {
 			return false
