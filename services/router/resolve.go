@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mailfarm/mailfarm/internal/envelope"
@@ -15,9 +16,10 @@ import (
 type candidate struct {
 	job       *job
 	recipient *mailv1.Recipient
-	depth     int
 	// original is the forward-path of RCPT where an alias led here.
 	original string
+	// path are the aliases that led here, outermost first.
+	path []string
 }
 
 // resolve gives each job its rows. All addresses of a level are looked up in one call; aliases make the next level.
@@ -87,62 +89,76 @@ func (s *Service) lookUp(ctx context.Context, level []candidate) ([]*directoryv1
 // settle makes the row of one candidate and returns the candidates that an alias adds.
 func (s *Service) settle(c candidate, found *directoryv1.Resolution, seen map[string]bool) []candidate {
 	j := c.job
-	if c.original != "" {
-		// Two aliases may lead to one mailbox: it gets one copy.
-		key := strings.ToLower(found.Address + "+" + found.Detail)
-		if found.Kind == directoryv1.Kind_KIND_ACCOUNT && seen[key] {
-			return nil
-		}
-	}
 	add := func(state storev1.State, to storev1.Destination, why string) *storev1.RecipientRow {
 		row := s.row(j, c.recipient, state, to, why)
 		row.Original = c.original
 		j.rows = append(j.rows, row)
 		return row
 	}
+	bounce := func(why string) { add(storev1.State_STATE_BOUNCED, storev1.Destination_DESTINATION_NONE, why) }
 	switch found.Kind {
 	case directoryv1.Kind_KIND_ACCOUNT:
-		if s.loops(j, found.Address) {
-			add(storev1.State_STATE_BOUNCED, storev1.Destination_DESTINATION_NONE,
-				"554 5.4.6 mail loop: the message was delivered to "+found.Address+" before")
+		if s.loops(j, c.recipient.ForwardPath, found.Address) {
+			bounce("554 5.4.6 mail loop: the message was delivered to " + c.recipient.ForwardPath + " before")
 			return nil
 		}
-		seen[strings.ToLower(found.Address+"+"+found.Detail)] = true
+		// Two aliases may lead to one place: it gets one copy. Whoever named it twice by RCPT meant it.
+		place := "account " + strings.ToLower(found.Address+"+"+found.Detail)
+		if c.original != "" && seen[place] {
+			return nil
+		}
+		seen[place] = true
 		row := add(storev1.State_STATE_QUEUED, storev1.Destination_DESTINATION_LOCAL, "")
 		row.Account, row.Detail = found.Account, found.Detail
 	case directoryv1.Kind_KIND_REMOTE:
-		row := add(storev1.State_STATE_QUEUED, storev1.Destination_DESTINATION_REMOTE, "")
-		row.Group = envelope.ForwardPath(c.recipient.ForwardPath).Domain()
+		// The local-part of another server's address is as it was written (RFC 5321 §2.4).
+		to := envelope.ForwardPath(c.recipient.ForwardPath)
+		place := "remote " + to.LocalPart() + "@" + to.Domain()
+		if c.original != "" && seen[place] {
+			return nil
+		}
+		seen[place] = true
+		add(storev1.State_STATE_QUEUED, storev1.Destination_DESTINATION_REMOTE, "").Group = to.Domain()
 	case directoryv1.Kind_KIND_ALIAS:
 		return s.expand(c, found, seen, add)
 	case directoryv1.Kind_KIND_UNKNOWN:
-		add(storev1.State_STATE_BOUNCED, storev1.Destination_DESTINATION_NONE, "550 5.1.1 no such user here")
+		bounce("550 5.1.1 no such user here")
 	default:
-		add(storev1.State_STATE_BOUNCED, storev1.Destination_DESTINATION_NONE, "553 5.1.3 not an address that mail can be sent to")
+		bounce("553 5.1.3 not an address that mail can be sent to")
 	}
 	return nil
 }
 
-// expand follows an alias: its own row is final, its targets carry the sender's wishes on (RFC 3461 §5.2.7.1).
+// expand follows an alias: its own row is final, its targets carry the sender's wishes on (RFC 3461 §5.2.7.1). An alias
+// that leads back to itself is a loop, unless another way out of it leads to somebody.
 func (s *Service) expand(c candidate, found *directoryv1.Resolution, seen map[string]bool, add func(storev1.State, storev1.Destination, string) *storev1.RecipientRow) []candidate {
 	j := c.job
-	alias := "alias " + strings.ToLower(found.Address)
+	alias := strings.ToLower(found.Address)
+	bounce := func(why string) { add(storev1.State_STATE_BOUNCED, storev1.Destination_DESTINATION_NONE, why) }
 	switch {
-	case seen[alias]:
+	case slices.Contains(c.path, alias) && s.onlyWay(c, seen):
+		bounce("554 5.4.6 aliases lead back to " + found.Address)
+		return nil
+	case seen["alias "+alias]:
 		add(storev1.State_STATE_EXPANDED, storev1.Destination_DESTINATION_NONE, "250 2.1.5 expanded before: "+found.Address)
 		return nil
-	case c.depth >= s.cfg.MaxAliasDepth:
-		add(storev1.State_STATE_BOUNCED, storev1.Destination_DESTINATION_NONE, "554 5.4.6 aliases nest too deeply at "+found.Address)
+	case len(c.path) >= s.cfg.MaxAliasDepth:
+		bounce("554 5.4.6 aliases nest too deeply at " + found.Address)
 		return nil
 	case len(j.rows)+len(found.Targets) > s.cfg.MaxRecipients:
-		add(storev1.State_STATE_BOUNCED, storev1.Destination_DESTINATION_NONE, "554 5.4.6 aliases make too many recipients at "+found.Address)
+		bounce("554 5.4.6 aliases make too many recipients at " + found.Address)
 		return nil
 	}
-	seen[alias] = true
+	seen["alias "+alias] = true
 	add(storev1.State_STATE_EXPANDED, storev1.Destination_DESTINATION_NONE, "250 2.1.5 expanded to "+list(found.Targets))
 	original := c.original
 	if original == "" {
 		original = c.recipient.ForwardPath
+	}
+	path := append(slices.Clip(c.path), alias)
+	if len(found.Targets) > 1 {
+		// From here on another target leads on: coming back is no loss.
+		seen["branch "+alias] = true
 	}
 	next := make([]candidate, 0, len(found.Targets))
 	for _, target := range found.Targets {
@@ -150,9 +166,19 @@ func (s *Service) expand(c candidate, found *directoryv1.Resolution, seen map[st
 		if r.Orcpt == "" {
 			r.Orcpt = "rfc822;" + original
 		}
-		next = append(next, candidate{job: j, recipient: r, depth: c.depth + 1, original: original})
+		next = append(next, candidate{job: j, recipient: r, original: original, path: path})
 	}
 	return next
+}
+
+// onlyWay tells whether none of the aliases that led here has another target: then nobody gets the message by them.
+func (s *Service) onlyWay(c candidate, seen map[string]bool) bool {
+	for _, alias := range c.path {
+		if seen["branch "+alias] {
+			return false
+		}
+	}
+	return true
 }
 
 // list names a few addresses for people.
@@ -164,10 +190,11 @@ func list(addresses []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(addresses[:few], ", "), len(addresses)-few)
 }
 
-// loops tells whether the message was delivered to address before: its Delivered-To fields say so.
-func (s *Service) loops(j *job, address string) bool {
+// loops tells whether the message was delivered to the recipient before, by its address with or without detail: its
+// Delivered-To fields say so, which local delivery writes as the forward-path.
+func (s *Service) loops(j *job, forwardPath, address string) bool {
 	for _, d := range s.deps.Delivered(j.message.PartIndex) {
-		if strings.EqualFold(d, address) {
+		if strings.EqualFold(d, forwardPath) || strings.EqualFold(d, address) {
 			return true
 		}
 	}

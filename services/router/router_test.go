@@ -187,7 +187,9 @@ func TestForwardPathsBecomeRows(t *testing.T) {
 		"deep1": {"deep2@example.org"}, "deep2": {"deep3@example.org"}, "deep3": {"deep4@example.org"},
 		"deep4": {"deep5@example.org"}, "deep5": {"deep6@example.org"}, "deep6": {"alice@example.org"},
 		"broken": {"nobody@example.org"},
-		"wide":   wide(60),
+		"loop1":  {"loop2@example.org"}, "loop2": {"loop1@example.org"},
+		"ext": {"ext@remote.example", "ext2@example.org"}, "ext2": {"ext@remote.example"},
+		"wide": wide(60),
 	}
 	for _, tt := range []struct {
 		name   string
@@ -211,6 +213,11 @@ func TestForwardPathsBecomeRows(t *testing.T) {
 		{"alias to nobody", []string{"broken@example.org"}, nil,
 			"0 broken@example.org expanded\n1 nobody@example.org bounced by broken@example.org 550 5.1.1\n"},
 		{"alias too wide", []string{"wide@example.org"}, nil, "0 wide@example.org bounced 554 5.4.6\n"},
+		{"aliases of nobody but each other", []string{"loop1@example.org"}, nil,
+			"0 loop1@example.org expanded\n1 loop2@example.org expanded by loop1@example.org\n2 loop1@example.org bounced by loop1@example.org 554 5.4.6\n"},
+		{"one copy for another server's address", []string{"ext@remote.example", "ext@example.org"}, nil,
+			"0 ext@remote.example queued to remote.example\n1 ext@example.org expanded\n2 ext2@example.org expanded by ext@example.org\n"},
+		{"delivered with the detail before", []string{"bob+x@example.org"}, []string{"bob+x@example.org"}, "0 bob+x@example.org bounced 554 5.4.6\n"},
 		{"delivered here before", []string{"alice@example.org", "bob@example.org"}, []string{"Alice@Example.Org"},
 			"0 alice@example.org bounced 554 5.4.6\n1 bob@example.org queued\n"},
 	} {

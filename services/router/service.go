@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -100,8 +101,8 @@ func (s *Service) retry(ctx context.Context, jobs []*job, step string, err error
 type poisonError struct{ error }
 
 func isPoison(err error) bool {
-	_, ok := err.(poisonError)
-	return ok
+	var p poisonError
+	return errors.As(err, &p)
 }
 
 func (s *Service) decode(ctx context.Context, w *bus.Work) (*job, error) {
@@ -128,12 +129,15 @@ func (s *Service) readTail(ctx context.Context, m *mailv1.Accepted) error {
 		return poisonError{err}
 	}
 	f, err := s.deps.Frames.Open(ctx, id)
+	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrCorrupt) {
+		return poisonError{fmt.Errorf("open frame %v: %w", id, err)}
+	}
 	if err != nil {
 		return fmt.Errorf("open frame %v: %w", id, err)
 	}
 	defer f.Close()
 	var tail mailv1.FrameTail
-	if err := proto.Unmarshal(f.Meta.Tail, &tail); err != nil {
+	if err := proto.Unmarshal(f.Meta.Tail, &tail); err != nil || tail.Envelope == nil {
 		return poisonError{fmt.Errorf("decode the tail of frame %v: %w", id, err)}
 	}
 	m.Envelope, m.Overlay, m.PartIndex = tail.Envelope, tail.Overlay, tail.PartIndex
