@@ -1,6 +1,7 @@
 package bus_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -88,13 +89,7 @@ func (e *inProcess) Option() nats.Option {
 }
 
 // InProcessConn is what the client calls to connect.
-func (e *inProcess) InProcessConn() (net.Conn, error) {
-	var o nats.Options
-	if err := e.s.Option()(&o); err != nil {
-		return nil, err
-	}
-	return o.InProcessServer.InProcessConn()
-}
+func (e *inProcess) InProcessConn() (net.Conn, error) { return e.s.InProcessConn() }
 
 func (e *inProcess) Away(t *testing.T) { e.s.Close() }
 
@@ -132,5 +127,38 @@ func TestConfigNamesAllFaults(t *testing.T) {
 		if !strings.Contains(err.Error(), key) {
 			t.Errorf("%q is not named in: %v", key, err)
 		}
+	}
+}
+
+// TestRestart: a server that is started anew keeps its clients and its work.
+func TestRestart(t *testing.T) {
+	e := startEmbedded(t).(*inProcess)
+	c := bustest.Connect(t, e)
+	if err := c.Publish(t.Context(), bus.Filtered, 1, []byte("kept")); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.s.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan string, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- c.Consume(ctx, bus.Consumer{Subject: bus.Filtered}, func(_ context.Context, batch []*bus.Work) {
+			got <- string(batch[0].Data())
+			batch[0].Ack()
+		})
+	}()
+	select {
+	case v := <-got:
+		if v != "kept" {
+			t.Errorf("got %q", v)
+		}
+	case <-time.After(bustest.Limit):
+		t.Error("the work did not come")
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/mailfarm/mailfarm/internal/bus/embedded"
 )
 
 // Config of the bus.
@@ -76,6 +78,17 @@ func (c *Config) Validate() error {
 	}
 	if c.AckWait < time.Second {
 		errs = append(errs, fmt.Errorf("ack_wait: %v is below 1s", c.AckWait))
+	}
+	if c.Listen != "" {
+		if _, _, err := embedded.Loopback(c.Listen); err != nil {
+			errs = append(errs, fmt.Errorf("listen: %w", err))
+		}
+	}
+	for key, n := range map[string]int64{"max_bytes": c.MaxBytes, "trace_max_bytes": c.TraceMaxBytes, "max_age": int64(c.MaxAge),
+		"trace_max_age": int64(c.TraceMaxAge), "max_ack_pending": int64(c.MaxAckPending), "poison_delay": int64(c.PoisonDelay)} {
+		if n < 0 {
+			errs = append(errs, fmt.Errorf("%s: %d is negative", key, n))
+		}
 	}
 	if c.PoisonLimit < 1 {
 		errs = append(errs, fmt.Errorf("poison_limit: %d is below 1", c.PoisonLimit))

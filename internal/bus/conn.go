@@ -24,7 +24,9 @@ type Conn struct {
 	nc  *nats.Conn
 	js  jetstream.JetStream
 
-	unpublished atomic.Int64
+	failures atomic.Int64 // publishes that failed
+	probed   atomic.Int64 // failures when Probe last looked
+	failing  atomic.Bool  // what Probe last found
 }
 
 // Connect connects to the servers of cfg, or with options (embedded.Server gives one) to a server in this process, and
@@ -59,12 +61,7 @@ func Connect(ctx context.Context, cfg Config, log *slog.Logger, opts ...nats.Opt
 		return nil, fmt.Errorf("connect to the bus: %w", err)
 	}
 	c.nc = nc
-	c.js, err = jetstream.New(nc,
-		jetstream.WithPublishAsyncMaxPending(4096),
-		jetstream.WithPublishAsyncTimeout(5*time.Second),
-		jetstream.WithPublishAsyncErrHandler(func(_ jetstream.JetStream, m *nats.Msg, err error) {
-			c.unpublished.Add(1)
-		}))
+	c.js, err = jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(4096), jetstream.WithPublishAsyncTimeout(5*time.Second))
 	if err == nil {
 		err = c.setUp(ctx)
 	}
@@ -83,10 +80,34 @@ func joinServers(servers []string) string {
 	return s
 }
 
-// Ready tells whether the bus can be reached.
+// Ready tells whether the bus can be reached and takes work.
 func (c *Conn) Ready() error {
-	if !c.nc.IsConnected() {
+	if !c.nc.IsConnected() || c.failing.Load() {
 		return ErrAway
+	}
+	return nil
+}
+
+// Probe tells whether every work stream takes work. It asks only if a publish failed since it last did, or while it finds
+// that none is taken. Streams that are gone it makes anew.
+func (c *Conn) Probe(ctx context.Context) error {
+	if n := c.failures.Load(); n == c.probed.Swap(n) && !c.failing.Load() {
+		return nil
+	}
+	err := c.probe(ctx)
+	if err != nil && c.setUp(ctx) == nil {
+		err = c.probe(ctx)
+	}
+	c.failing.Store(err != nil)
+	return err
+}
+
+func (c *Conn) probe(ctx context.Context) error {
+	for _, s := range WorkSubjects {
+		// No consumer takes this one: partitions are numbers.
+		if _, err := c.js.Publish(ctx, string(s)+".probe", nil); err != nil {
+			return away(fmt.Errorf("probe %s: %w", s, err))
+		}
 	}
 	return nil
 }

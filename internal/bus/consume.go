@@ -60,36 +60,85 @@ type taker struct {
 	pause time.Duration // guarded by mu
 }
 
+// pullHeartbeat is how often the server gives a sign of life to a waiting consumer; without one for twice as long the
+// consumer looks whether it still exists.
+const pullHeartbeat = 2 * time.Second
+
+// run takes work until ctx ends, making stream and consumer anew where a bus was wiped meanwhile.
 func (t *taker) run(ctx context.Context) error {
-	cons, err := t.c.js.Consumer(ctx, streamName(t.cons.Subject), consumerName(t.cons.Subject, t.partition))
-	for wait := 100 * time.Millisecond; err != nil; wait = min(2*wait, 5*time.Second) {
+	stopBeats := make(chan struct{})
+	var beats sync.WaitGroup
+	beats.Go(func() { t.heartbeat(stopBeats) })
+	for ctx.Err() == nil {
+		cons := t.consumer(ctx)
+		if cons == nil {
+			break
+		}
+		if err := t.pull(ctx, cons); err != nil {
+			t.c.log.Warn("bus consumer ended", "subject", string(t.cons.Subject), "error", err)
+			sleep(ctx, time.Second)
+		}
+	}
+	t.done.Wait()
+	close(stopBeats)
+	beats.Wait()
+	return nil
+}
+
+// consumer finds the partition's consumer, or makes it; nil once ctx has ended.
+func (t *taker) consumer(ctx context.Context) jetstream.Consumer {
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		cons, err := t.c.js.Consumer(ctx, streamName(t.cons.Subject), consumerName(t.cons.Subject, t.partition))
+		if err == nil {
+			return cons
+		}
+		if err := t.c.setUp(ctx); err == nil {
+			continue
+		}
 		if !sleep(ctx, wait) {
 			return nil
 		}
-		// The stream may have been wiped while we ran.
-		if err = t.c.setUp(ctx); err == nil {
-			cons, err = t.c.js.Consumer(ctx, streamName(t.cons.Subject), consumerName(t.cons.Subject, t.partition))
-		}
 	}
+}
+
+// pull takes work by cons until ctx ends or the consumer is gone.
+func (t *taker) pull(ctx context.Context, cons jetstream.Consumer) error {
+	trouble := make(chan struct{}, 1)
 	pulling, err := cons.Consume(t.take, jetstream.PullMaxMessages(t.cons.Held), jetstream.PullThresholdMessages(t.cons.Held/2),
-		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-			if !errors.Is(err, jetstream.ErrNoHeartbeat) {
-				t.c.log.Debug("bus consumer trouble", "subject", string(t.cons.Subject), "error", err)
+		jetstream.PullHeartbeat(pullHeartbeat),
+		jetstream.ConsumeErrHandler(func(jetstream.ConsumeContext, error) {
+			select {
+			case trouble <- struct{}{}:
+			default:
 			}
 		}))
 	if err != nil {
 		return fmt.Errorf("take work of %s: %w", t.cons.Subject, err)
 	}
-	stopBeats := make(chan struct{})
-	var beats sync.WaitGroup
-	beats.Go(func() { t.heartbeat(stopBeats) })
-	t.loop(ctx)
+	err = t.loop(ctx, trouble, pulling.Closed())
 	pulling.Stop()
+	// One more may be on its way from the library while it ends.
+	for ended := false; !ended; {
+		select {
+		case w := <-t.queue:
+			w.release(0)
+		case <-pulling.Closed():
+			ended = true
+		}
+	}
 	t.handBack()
-	t.done.Wait()
-	close(stopBeats)
-	beats.Wait()
-	return nil
+	return err
+}
+
+// errGone is a consumer that no longer exists: the bus was wiped.
+var errGone = errors.New("the consumer is gone")
+
+// gone tells whether the consumer does not exist; a bus that is away says nothing of that.
+func (t *taker) gone(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	_, err := t.c.js.Consumer(ctx, streamName(t.cons.Subject), consumerName(t.cons.Subject, t.partition))
+	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
 }
 
 // take is called by the client library for each message, one at a time.
@@ -102,21 +151,28 @@ func (t *taker) take(m jetstream.Msg) {
 	t.queue <- w
 }
 
-func (t *taker) loop(ctx context.Context) {
+func (t *taker) loop(ctx context.Context, trouble, closed <-chan struct{}) error {
 	batch := make([]*Work, 0, t.cons.Batch)
 	for {
 		select {
 		case w := <-t.queue:
 			batch = append(batch[:0], w)
+		case <-trouble:
+			if t.gone(ctx) {
+				return errGone
+			}
+			continue
+		case <-closed:
+			return errGone
 		case <-ctx.Done():
-			return
+			return nil
 		}
 		batch = t.gather(batch)
 		// Work in hand is finished even while draining: it has its own deadlines.
 		t.call(context.WithoutCancel(ctx), batch)
 		clear(batch)
 		if d := t.takePause(); d > 0 && !sleep(ctx, d) {
-			return
+			return nil
 		}
 	}
 }

@@ -3,7 +3,6 @@ package bus
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -12,20 +11,7 @@ import (
 // Publish puts work on a subject and returns once the stream has it. key chooses the partition.
 func (c *Conn) Publish(ctx context.Context, s Subject, key uint64, payload []byte) error {
 	if _, err := c.js.Publish(ctx, c.partition(s, key), payload); err != nil {
-		return away(fmt.Errorf("publish to %s: %w", s, err))
-	}
-	return nil
-}
-
-// stallWait is how long PublishAsync waits for room when very much is under way.
-const stallWait = 50 * time.Millisecond
-
-// PublishAsync puts work on a subject without waiting for the stream. An error, now or later, is counted in Unpublished;
-// the ledger's recovery and sweep find such work again. payload must not be changed afterwards.
-func (c *Conn) PublishAsync(s Subject, key uint64, payload []byte) error {
-	if _, err := c.js.PublishAsync(c.partition(s, key), payload, jetstream.WithStallWait(stallWait)); err != nil {
-		c.unpublished.Add(1)
-		return away(fmt.Errorf("publish to %s: %w", s, err))
+		return c.failed(fmt.Errorf("publish to %s: %w", s, err))
 	}
 	return nil
 }
@@ -36,7 +22,7 @@ func (c *Conn) PublishAll(ctx context.Context, s Subject, keys []uint64, payload
 	for i, p := range payloads {
 		ack, err := c.js.PublishAsync(c.partition(s, keys[i]), p)
 		if err != nil {
-			return away(fmt.Errorf("publish to %s: %w", s, err))
+			return c.failed(fmt.Errorf("publish to %s: %w", s, err))
 		}
 		acks = append(acks, ack)
 	}
@@ -44,16 +30,19 @@ func (c *Conn) PublishAll(ctx context.Context, s Subject, keys []uint64, payload
 		select {
 		case <-ack.Ok():
 		case err := <-ack.Err():
-			return away(fmt.Errorf("publish to %s: %w", s, err))
+			return c.failed(fmt.Errorf("publish to %s: %w", s, err))
 		case <-ctx.Done():
-			return away(fmt.Errorf("publish to %s: %w", s, ctx.Err()))
+			return c.failed(fmt.Errorf("publish to %s: %w", s, ctx.Err()))
 		}
 	}
 	return nil
 }
 
-// Unpublished counts publishes that failed, since the process started.
-func (c *Conn) Unpublished() int64 { return c.unpublished.Load() }
+// failed counts a publish that failed and marks its error.
+func (c *Conn) failed(err error) error {
+	c.failures.Add(1)
+	return away(err)
+}
 
 // Notify tells those who listen now; nothing is stored.
 func (c *Conn) Notify(subject string, payload []byte) error {

@@ -75,6 +75,11 @@ func New(ctx context.Context, cfg Config, version string, log *slog.Logger) (_ *
 	host, _ := os.Hostname()
 	tracer := trace.New(infra.Bus, host)
 	f.parts.base = append(f.parts.base, run.Part{Name: "trace", Run: tracer.Run})
+	if infra.EmbeddedBus != nil {
+		f.parts.base = append(f.parts.base, run.Part{Name: "bus", Run: func(ctx context.Context) error {
+			return infra.EmbeddedBus.Keep(ctx, f.log, infra.Bus.Probe)
+		}})
+	}
 	if err := f.build(tracer); err != nil {
 		return nil, err
 	}

@@ -26,15 +26,17 @@ import (
 
 // Infra is what the roles stand on. In one process all of it is here; in a farm it is servers elsewhere.
 type Infra struct {
-	Log      *slog.Logger
-	Metrics  *prometheus.Registry
-	Bus      *bus.Conn
-	Blobs    *dir.Store
-	Index    *sqlite.DB
-	Accounts *accountsqlite.Store
-	Resolver *resolve.Resolver
-	CA       *pki.Authority
-	TLS      *tls.Config
+	Log     *slog.Logger
+	Metrics *prometheus.Registry
+	Bus     *bus.Conn
+	// EmbeddedBus is nil where the bus is elsewhere.
+	EmbeddedBus *embedded.Server
+	Blobs       *dir.Store
+	Index       *sqlite.DB
+	Accounts    *accountsqlite.Store
+	Resolver    *resolve.Resolver
+	CA          *pki.Authority
+	TLS         *tls.Config
 
 	closers []func() error
 }
@@ -129,6 +131,7 @@ func (in *Infra) openBus(ctx context.Context, cfg Config) error {
 			return err
 		}
 		in.closers = append(in.closers, func() error { server.Close(); return nil })
+		in.EmbeddedBus = server
 		opts = append(opts, server.Option())
 	}
 	conn, err := bus.Connect(ctx, cfg.Bus, in.Log, opts...)

@@ -47,6 +47,8 @@ func Run(t *testing.T, start func(t *testing.T) Server) {
 		{"backlog and marks", marks},
 		{"a wiped bus is another stream", wiped},
 		{"publishing fails at once while the bus is away", away},
+		{"consumers go on when the bus comes back", consumersGoOn},
+		{"consumers go on when the bus was wiped", consumersGoOnAfterWipe},
 		{"notices reach those who listen", notices},
 	}
 	for _, tt := range tests {
@@ -419,22 +421,56 @@ func away(t *testing.T, s Server) {
 	publish(t, c, 1, "kept")
 	s.Away(t)
 	waitFor(t, "the bus to be away", func() bool { return c.Ready() != nil })
-	before := c.Unpublished()
 	start := time.Now()
-	if err := c.PublishAsync(bus.Filtered, 1, []byte("x")); !errors.Is(err, bus.ErrAway) {
+	if err := c.PublishAll(t.Context(), bus.Filtered, []uint64{1}, [][]byte{[]byte("x")}); !errors.Is(err, bus.ErrAway) {
 		t.Errorf("got %v, want ErrAway", err)
 	}
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("it took %v to say so", took)
 	}
-	if n := c.Unpublished() - before; n != 1 {
-		t.Errorf("%d counted as unpublished, want 1", n)
+	if err := c.Probe(t.Context()); err == nil {
+		t.Error("the probe finds a bus that is away")
 	}
 	s.Back(t)
+	waitFor(t, "the probe to find the bus", func() bool { return c.Probe(t.Context()) == nil })
 	waitFor(t, "the bus to come back", func() bool { return c.Ready() == nil })
 	got := make(chan string, 10)
 	consume(t, c, bus.Consumer{}, ackAll(got))
 	if v := receive(t, got, 1)[0]; v != "kept" {
+		t.Errorf("got %q", v)
+	}
+}
+
+func consumersGoOn(t *testing.T, s Server) {
+	c := Connect(t, s)
+	got := make(chan string, 10)
+	consume(t, c, bus.Consumer{}, ackAll(got))
+	publish(t, c, 1, "before")
+	receive(t, got, 1)
+	s.Away(t)
+	waitFor(t, "the bus to be away", func() bool { return c.Ready() != nil })
+	s.Back(t)
+	waitFor(t, "a publish", func() bool { return c.Publish(t.Context(), bus.Filtered, 1, []byte("after")) == nil })
+	if v := receive(t, got, 1)[0]; v != "after" {
+		t.Errorf("got %q", v)
+	}
+}
+
+func consumersGoOnAfterWipe(t *testing.T, s Server) {
+	c := Connect(t, s)
+	got := make(chan string, 10)
+	consume(t, c, bus.Consumer{}, ackAll(got))
+	publish(t, c, 1, "before")
+	receive(t, got, 1)
+	s.Wipe(t)
+	waitFor(t, "a publish", func() bool {
+		err := c.Publish(t.Context(), bus.Filtered, 1, []byte("after"))
+		if err != nil {
+			c.Probe(t.Context()) // makes the streams anew
+		}
+		return err == nil
+	})
+	if v := receive(t, got, 1)[0]; v != "after" {
 		t.Errorf("got %q", v)
 	}
 }
