@@ -38,7 +38,7 @@ func content(f *testing.F, fs vfs.FS, path string) []byte {
 // Which goroutine covers what differs from run to run: give -fuzzminimizetime 10x, or the fuzzer spends its time there.
 func FuzzSegment(f *testing.F) {
 	fs := memfs.New()
-	s := open(f, "/blob", dir.Options{FS: fs, ZeroAhead: -1})
+	s := open(f, "/blob", dir.Options{FS: fs, ZeroAhead: -1, Now: longAgo})
 	var ids []blob.ID
 	for i := range 3 {
 		ids = append(ids, blobtest.Commit(f, s, blobtest.NewMessage(uint64(i), 50)))

@@ -58,7 +58,10 @@ func (s *Store) load(ctx context.Context) error {
 	})
 	var salt [8]byte
 	rand.Read(salt[:])
-	s.self = &incarnation{id: last + 1, started: s.opt.Now(), salt: binary.BigEndian.Uint64(salt[:])}
+	// Numbers are never used again, even if the folder was removed or an older copy was put back: what the index and the
+	// ledger say of an earlier incarnation must not lead to a frame of this one. So they follow the clock, too.
+	started := s.opt.Now()
+	s.self = &incarnation{id: max(last+1, uint64(max(started.Unix(), 0))), started: started, salt: binary.BigEndian.Uint64(salt[:])}
 	s.byID[s.self.id] = s.self
 	return nil
 }

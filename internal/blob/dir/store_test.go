@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/mailfarm/mailfarm/internal/blob"
 	"github.com/mailfarm/mailfarm/internal/blob/blobtest"
@@ -129,7 +130,7 @@ func TestDamageIsNotTaken(t *testing.T) {
 // for the next frame passes it by.
 func TestForgedFrame(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "blob")
-	s := open(t, path, dir.Options{})
+	s := open(t, path, dir.Options{Now: longAgo})
 	const at = frame.SegmentHeaderLen + frame.HeaderLen
 	forged := frame.Header{Kind: blob.Accepted, Place: frame.Inline, Incarnation: 1, Offset: at, Durable: at, Salt: 1}
 	body := frame.Finish(make([]byte, frame.HeaderLen), &forged, nil, []byte("forged envelope"), &[32]byte{})
@@ -242,5 +243,30 @@ func TestOpenFiles(t *testing.T) {
 	s.Close()
 	if now := fs.now.Load(); now != 0 {
 		t.Errorf("%d files are open behind Close", now)
+	}
+}
+
+// longAgo is a clock that does not raise the first incarnation's number above 1.
+func longAgo() time.Time { return time.Unix(0, 0) }
+
+// TestNumbersAreNotUsedAgain: a folder that was removed gives no id to a frame that another one had.
+func TestNumbersAreNotUsedAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "blob")
+	now := time.Unix(1_800_000_000, 0)
+	clock := func() time.Time { return now }
+	s := open(t, path, dir.Options{Now: clock})
+	first := blobtest.Commit(t, s, blobtest.NewMessage(1, 50))
+	s.Close()
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(time.Second)
+	s = open(t, path, dir.Options{Now: clock})
+	defer s.Close()
+	if second := blobtest.Commit(t, s, blobtest.NewMessage(2, 50)); second == first {
+		t.Errorf("both are %v", first)
+	}
+	if _, err := s.Open(t.Context(), first); !errors.Is(err, blob.ErrNotFound) {
+		t.Errorf("the frame that is gone: got %v, want ErrNotFound", err)
 	}
 }
