@@ -26,11 +26,11 @@ func (c *Conn) handleBdat(args string) {
 		return
 	}
 	if size > c.server.cfg.Limits.MessageBytes+maxSkippedChunk {
-		c.refuse(tooLarge(c.server.cfg.Limits.MessageBytes))
+		c.refuseChunk(tooLarge(c.server.cfg.Limits.MessageBytes), last)
 		c.end("chunk too large")
 		return
 	}
-	if c.chunks.msg == nil && !c.openChunks() {
+	if c.chunks.msg == nil && !c.openChunks(last) {
 		if err := c.readChunk(size, nil); err != nil {
 			c.failed(err)
 		}
@@ -45,7 +45,7 @@ func (c *Conn) handleBdat(args string) {
 	switch err := r.problem(); {
 	case err != nil:
 		// The transaction is over: chunks that were pipelined behind this one get 503.
-		c.refuse(err)
+		c.refuseChunk(err, last)
 		c.refusedMessage()
 	case last:
 		c.chunks.check.end()
@@ -56,14 +56,24 @@ func (c *Conn) handleBdat(args string) {
 	}
 }
 
-// openChunks opens the message at the first chunk, or answers why not.
-func (c *Conn) openChunks() bool {
+// refuseChunk answers a chunk whose message is refused: one reply, or with LMTP one per recipient where it was the last chunk
+// (RFC 2033 §4.2). The caller ends the transaction.
+func (c *Conn) refuseChunk(err error, last bool) {
+	if last && c.rcpts > 0 {
+		c.answer("", err)
+		return
+	}
+	c.refuse(err)
+}
+
+// openChunks opens the message at the first chunk, which may be the last, or answers why not.
+func (c *Conn) openChunks(last bool) bool {
 	if !c.hasRecipient() {
 		return false
 	}
 	msg, err := c.session.Data(c.ctx)
 	if err != nil {
-		c.refuse(err)
+		c.refuseChunk(err, last)
 		c.refusedMessage()
 		return false
 	}
