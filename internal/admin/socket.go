@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -78,8 +79,9 @@ func ownDir(dir, data string) error {
 	if err != nil {
 		return err
 	}
-	if !info.IsDir() || info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("%s is not a folder that only its owner can write to", dir)
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !info.IsDir() || info.Mode().Perm()&0o022 != 0 || !ok || int(owner.Uid) != os.Getuid() {
+		return fmt.Errorf("%s is not a folder of this user that only it can write to: remove it", dir)
 	}
 	return nil
 }
@@ -98,6 +100,9 @@ func Dial(target, data string, tls credentials.TransportCredentials) (*grpc.Clie
 			return nil, fmt.Errorf("%s: %w: start it with `mailfarm dev`, or name a running one with --data or --admin", data, ErrNotRunning)
 		}
 		target = "unix:" + path
+	}
+	if strings.HasPrefix(target, "/") || strings.HasSuffix(target, ".sock") {
+		target = "unix:" + target
 	}
 	if strings.HasPrefix(target, "unix:") {
 		// The socket's permissions are the authentication.

@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+
+	"github.com/mailfarm/mailfarm/internal/pki"
 )
 
 // operatorName is the certificate in the data folder that an operator on this machine may use.
@@ -14,11 +16,11 @@ const operatorName = "operator"
 func (f *Farm) adminTLS() (*tls.Config, error) {
 	a := f.cfg.Admin
 	if a.CAFile == "" {
-		cert, err := f.infra.CA.Issue("admin", f.cfg.Hostname, "localhost", "127.0.0.1", "::1")
+		cert, err := f.infra.CA.Issue("admin", pki.Server, f.cfg.Hostname, "localhost", "127.0.0.1", "::1")
 		if err != nil {
 			return nil, err
 		}
-		if _, err := f.infra.CA.Issue(operatorName, operatorName); err != nil {
+		if _, err := f.infra.CA.Issue(operatorName, pki.Client, operatorName); err != nil {
 			return nil, err
 		}
 		return mutual(cert, f.infra.CA.Pool()), nil

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -53,6 +54,8 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (_ *Infra, err erro
 			err = errors.Join(err, in.Close())
 		}
 	}()
+	// Mail and password hashes are nobody else's, whatever the folder's own mode is.
+	syscall.Umask(0o077)
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
@@ -91,7 +94,7 @@ func (in *Infra) openTLS(_ context.Context, cfg Config) (err error) {
 	if cfg.TLS.CertificateFile != "" {
 		cert, err = tls.LoadX509KeyPair(cfg.TLS.CertificateFile, cfg.TLS.KeyFile)
 	} else {
-		cert, err = in.CA.Issue("server", cfg.Hostname, "localhost", "127.0.0.1", "::1")
+		cert, err = in.CA.Issue("server", pki.Server, cfg.Hostname, "localhost", "127.0.0.1", "::1")
 	}
 	if err != nil {
 		return fmt.Errorf("certificate: %w", err)

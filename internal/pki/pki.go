@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -74,10 +75,18 @@ func (a *Authority) Pool() *x509.CertPool {
 	return p
 }
 
-// Issue makes the named certificate for hosts (names and addresses), for servers and clients alike, unless a good one is
-// there already.
-func (a *Authority) Issue(name string, hosts ...string) (tls.Certificate, error) {
-	if pair, err := tls.LoadX509KeyPair(a.Certificate(name), a.Key(name)); err == nil && a.good(pair.Leaf, hosts) {
+// Use is what a certificate proves: a server's cannot open an operator's door.
+type Use x509.ExtKeyUsage
+
+// Uses.
+const (
+	Server = Use(x509.ExtKeyUsageServerAuth)
+	Client = Use(x509.ExtKeyUsageClientAuth)
+)
+
+// Issue makes the named certificate for hosts (names and addresses), unless a good one is there already.
+func (a *Authority) Issue(name string, use Use, hosts ...string) (tls.Certificate, error) {
+	if pair, err := tls.LoadX509KeyPair(a.Certificate(name), a.Key(name)); err == nil && a.good(pair.Leaf, use, hosts) {
 		return pair, nil
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -86,7 +95,7 @@ func (a *Authority) Issue(name string, hosts ...string) (tls.Certificate, error)
 	}
 	t := template(name, leafLife)
 	t.KeyUsage = x509.KeyUsageDigitalSignature
-	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsage(use)}
 	for _, h := range hosts {
 		if ip := net.ParseIP(h); ip != nil {
 			t.IPAddresses = append(t.IPAddresses, ip)
@@ -104,9 +113,9 @@ func (a *Authority) Issue(name string, hosts ...string) (tls.Certificate, error)
 	return tls.LoadX509KeyPair(a.Certificate(name), a.Key(name))
 }
 
-// good tells whether a certificate is ours, valid for a while, and names all hosts.
-func (a *Authority) good(c *x509.Certificate, hosts []string) bool {
-	if c == nil || c.CheckSignatureFrom(a.cert) != nil || time.Until(c.NotAfter) < renewBefore {
+// good tells whether a certificate is ours, valid for a while, for the use alone, and names all hosts.
+func (a *Authority) good(c *x509.Certificate, use Use, hosts []string) bool {
+	if c == nil || !slices.Equal(c.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsage(use)}) || c.CheckSignatureFrom(a.cert) != nil || time.Until(c.NotAfter) < renewBefore {
 		return false
 	}
 	for _, h := range hosts {

@@ -15,7 +15,7 @@ func TestIssuedCertificateIsTrustedAndKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, err := ca.Issue("server", "localhost", "127.0.0.1")
+	first, err := ca.Issue("server", pki.Server, "localhost", "127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,13 +31,17 @@ func TestIssuedCertificateIsTrustedAndKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := again.Issue("server", "localhost")
+	second, err := again.Issue("server", pki.Server, "localhost")
 	if err != nil || !bytes.Equal(first.Certificate[0], second.Certificate[0]) {
 		t.Errorf("a good certificate was made anew (%v)", err)
 	}
-	third, err := again.Issue("server", "localhost", "mx.example.org")
+	third, err := again.Issue("server", pki.Server, "localhost", "mx.example.org")
 	if err != nil || third.Leaf.VerifyHostname("mx.example.org") != nil {
 		t.Errorf("a new host is not in the certificate (%v)", err)
+	}
+	fourth, err := again.Issue("server", pki.Client, "localhost")
+	if err != nil || bytes.Equal(third.Certificate[0], fourth.Certificate[0]) {
+		t.Errorf("a server's certificate serves as a client's (%v)", err)
 	}
 	for _, f := range []string{ca.Key("server"), dir + "/ca.key"} {
 		if info, err := os.Stat(f); err != nil || info.Mode().Perm() != 0o600 {

@@ -24,27 +24,24 @@ type Part struct {
 // Stage is parts that start and stop together.
 type Stage []Part
 
-// ErrSlow is a part that did not finish within its grace; it was left behind.
-var ErrSlow = errors.New("did not finish in time")
-
 // Stages starts the stages in order and runs until ctx ends or a part fails; then it stops them, last stage first. It
-// returns the first failure, joined with those of the stopping. Each part's goroutine is waited for, as long as its grace.
+// returns the first failure. Each part's goroutine is waited for, as long as its grace; one that takes longer is logged and
+// left behind, which is no failure: what it holds is handed to whoever comes next.
 func Stages(ctx context.Context, log *slog.Logger, stages ...Stage) error {
 	failed := make(chan error, 1)
 	running := make([]*stage, 0, len(stages))
 	for _, s := range stages {
 		running = append(running, start(s, failed))
 	}
-	var errs []error
+	var failure error
 	select {
 	case <-ctx.Done():
-	case err := <-failed:
-		errs = append(errs, err)
+	case failure = <-failed:
 	}
 	for i := len(running) - 1; i >= 0; i-- {
-		errs = append(errs, running[i].stop(log))
+		running[i].stop(log)
 	}
-	return errors.Join(errs...)
+	return failure
 }
 
 type stage struct {
@@ -93,22 +90,19 @@ func guarded(ctx context.Context, f func(context.Context) error) (err error) {
 	return f(ctx)
 }
 
-func (s *stage) stop(log *slog.Logger) error {
+func (s *stage) stop(log *slog.Logger) {
 	s.cancel()
 	var wg sync.WaitGroup
-	errs := make([]error, len(s.parts))
-	for i, p := range s.parts {
+	for _, p := range s.parts {
 		wg.Go(func() {
 			grace := time.NewTimer(p.Grace)
 			defer grace.Stop()
 			select {
 			case <-p.done:
 			case <-grace.C:
-				errs[i] = fmt.Errorf("%s: %w", p.Name, ErrSlow)
 				log.Warn("part did not stop in time", "part", p.Name, obs.Delay("stop", p.Grace))
 			}
 		})
 	}
 	wg.Wait()
-	return errors.Join(errs...)
 }

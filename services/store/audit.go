@@ -19,8 +19,8 @@ import (
 // auditor accounts for every accepted recipient by comparing sets of (queue id, recipient number): blobs, ledger, index.
 //
 // It goes twice, in batches, so that its memory does not grow with the farm. First over the ledger: every row recorded
-// before the audit began is counted in its state; one that says delivered must have its dedupe row in the index, one that
-// waits must have its frame. Then over the blob store: every accepted recipient must have a row, or be on its way to one:
+// before the audit began is counted in its state; one that says delivered must have its dedupe row in the index and
+// its frame, one that waits its frame. Then over the blob store: every accepted recipient must have a row, or be on its way to one:
 // young, at or behind recovery's checkpoint, in the outbox; or be settled on record. What is none of these is unaccounted.
 type auditor struct {
 	ledger  ledger.Ledger
@@ -154,8 +154,11 @@ func (r *audit) countMessage(ctx context.Context, m *ledger.Account) error {
 	}
 	for _, row := range m.Rows {
 		problem := problemOf(row)
-		if lost && !ledger.IsFinal(row.State) {
+		switch {
+		case lost && !ledger.IsFinal(row.State):
 			problem = "it waits, but its frame is not in the blob store"
+		case lost && row.State == storev1.State_STATE_DELIVERED:
+			problem = "a mailbox has it, but its frame is not in the blob store"
 		}
 		switch {
 		case problem != "":
@@ -199,13 +202,13 @@ func problemOf(row ledger.AccountRow) string {
 	return ""
 }
 
-// bodyLost tells whether a message that waits has lost its frame.
+// bodyLost tells whether a message that waits or lies in a mailbox has lost its frame.
 func (r *audit) bodyLost(ctx context.Context, m *ledger.Account) (bool, error) {
-	waits := false
+	needed := false
 	for _, row := range m.Rows {
-		waits = waits || !ledger.IsFinal(row.State)
+		needed = needed || !ledger.IsFinal(row.State) || row.State == storev1.State_STATE_DELIVERED
 	}
-	if !waits {
+	if !needed {
 		return false, nil
 	}
 	id, err := blob.IDFrom(m.BlobID)
