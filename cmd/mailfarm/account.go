@@ -3,11 +3,11 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +20,7 @@ import (
 
 func newAccount() *cobra.Command {
 	d := &door{}
-	c := &cobra.Command{Use: "account", Short: "Accounts: people with a mailbox here"}
+	c := group("account", "Accounts: people with a mailbox here")
 	d.flags(c)
 	c.AddCommand(accountAdd(d), accountList(d), accountPasswd(d), accountRemove(d), accountImport(d))
 	return c
@@ -164,49 +164,91 @@ func (d *door) importAccounts(c *cobra.Command, in io.Reader) error {
 	if err != nil {
 		return err
 	}
-	r := csv.NewReader(bufio.NewReader(in))
-	r.FieldsPerRecord = 2
-	r.Comment = '#'
 	show := term.IsTerminal(int(os.Stderr.Fd())) && !d.json
-	sent, shown := 0, time.Now()
-	for {
-		record, err := r.Read()
-		if errors.Is(err, io.EOF) {
-			break
+	shown := time.Now()
+	lines := bufio.NewScanner(in)
+	var sent []int // the line that each entry stood on
+	var faults []faultJSON
+	for n := 1; lines.Scan(); n++ {
+		address, secret, problem := parseAccount(lines.Text())
+		switch {
+		case problem != "":
+			faults = append(faults, faultJSON{n, address, problem})
+			continue
+		case address == "":
+			continue
 		}
-		if err != nil {
-			return fmt.Errorf("%w: each line is address,password or address,hash; nothing behind it was read", err)
-		}
-		if err := stream.Send(&directoryv1.ImportAccountsRequest{Address: strings.TrimSpace(record[0]), Secret: record[1]}); err != nil {
+		if err := stream.Send(&directoryv1.ImportAccountsRequest{Address: address, Secret: secret}); err != nil {
 			break // CloseAndRecv tells why
 		}
-		if sent++; show && time.Since(shown) > 200*time.Millisecond {
+		sent = append(sent, n)
+		if show && time.Since(shown) > 200*time.Millisecond {
 			shown = time.Now()
-			fmt.Fprintf(os.Stderr, "\r%d accounts read", sent)
+			fmt.Fprintf(os.Stderr, "\r%d accounts read", len(sent))
 		}
 	}
 	resp, err := stream.CloseAndRecv()
 	if show {
 		fmt.Fprint(os.Stderr, "\r\x1b[K")
 	}
-	if err != nil {
+	if err = errors.Join(err, lines.Err()); err != nil {
 		return err
 	}
+	for _, f := range resp.Faults {
+		line := 0
+		if n := int(f.Line); n >= 1 && n <= len(sent) {
+			line = sent[n-1]
+		}
+		faults = append(faults, faultJSON{line, f.Address, f.Problem})
+	}
+	slices.SortFunc(faults, func(a, b faultJSON) int { return a.Line - b.Line })
+	return d.printImport(c, resp, faults)
+}
+
+// faultJSON is a line that was passed over.
+type faultJSON struct {
+	Line    int    `json:"line"`
+	Address string `json:"address"`
+	Problem string `json:"problem"`
+}
+
+func (d *door) printImport(c *cobra.Command, resp *directoryv1.ImportAccountsResponse, faults []faultJSON) error {
 	if d.json {
-		b, err := asJSON(resp)
-		if err != nil {
+		if err := printJSON(c.OutOrStdout(), struct {
+			Added   uint32      `json:"added"`
+			Updated uint32      `json:"updated"`
+			Faults  []faultJSON `json:"faults"`
+		}{resp.Added, resp.Updated, append([]faultJSON{}, faults...)}); err != nil {
 			return err
 		}
-		return printJSON(c.OutOrStdout(), b)
+	} else {
+		for _, f := range faults {
+			fmt.Fprintf(c.ErrOrStderr(), "line %d, %s: %s\n", f.Line, f.Address, f.Problem)
+		}
+		fmt.Fprintf(c.OutOrStdout(), "%d added, %d updated, %d passed over\n", resp.Added, resp.Updated, len(faults))
 	}
-	for _, f := range resp.Faults {
-		fmt.Fprintf(c.ErrOrStderr(), "entry %d, %s: %s\n", f.Line, f.Address, f.Problem)
-	}
-	fmt.Fprintf(c.OutOrStdout(), "%d added, %d updated, %d passed over\n", resp.Added, resp.Updated, len(resp.Faults))
-	if len(resp.Faults) > 0 {
-		return fmt.Errorf("%d entries were passed over", len(resp.Faults))
+	if len(faults) > 0 {
+		return fmt.Errorf("%d lines were passed over", len(faults))
 	}
 	return nil
+}
+
+// parseAccount reads a line "address,secret". Everything behind the first comma is the secret, as hashes and passwords have
+// commas too, unless it stands in quotes as spreadsheets write it. Empty lines and those that begin with # tell of nobody.
+func parseAccount(line string) (address, secret, problem string) {
+	line = strings.TrimSuffix(strings.TrimPrefix(line, "\ufeff"), "\r")
+	if trimmed := strings.TrimSpace(line); trimmed == "" || trimmed[0] == '#' {
+		return "", "", ""
+	}
+	address, secret, ok := strings.Cut(line, ",")
+	address = strings.TrimSpace(strings.Trim(address, `"`))
+	if !ok || secret == "" {
+		return address, "", "no password or hash behind a comma"
+	}
+	if len(secret) >= 2 && secret[0] == '"' && secret[len(secret)-1] == '"' {
+		secret = strings.ReplaceAll(secret[1:len(secret)-1], `""`, `"`)
+	}
+	return address, secret, ""
 }
 
 func accountJSON(a *directoryv1.Account) any {

@@ -12,7 +12,7 @@ import (
 
 func newAlias() *cobra.Command {
 	d := &door{}
-	c := &cobra.Command{Use: "alias", Short: "Aliases: addresses that stand for others"}
+	c := group("alias", "Aliases: addresses that stand for others")
 	d.flags(c)
 	c.AddCommand(aliasSet(d), aliasList(d), aliasRemove(d))
 	return c

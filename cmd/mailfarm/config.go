@@ -10,7 +10,7 @@ import (
 )
 
 func newConfig() *cobra.Command {
-	c := &cobra.Command{Use: "config", Short: "The configuration file"}
+	c := group("config", "The configuration file")
 	c.AddCommand(configPrint(), configCheck())
 	return c
 }

@@ -11,7 +11,7 @@ import (
 
 func newDomain() *cobra.Command {
 	d := &door{}
-	c := &cobra.Command{Use: "domain", Short: "Domains whose mail ends here"}
+	c := group("domain", "Domains whose mail ends here")
 	d.flags(c)
 	c.AddCommand(domainAdd(d), domainList(d), domainRemove(d))
 	return c

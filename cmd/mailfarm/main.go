@@ -3,9 +3,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -55,4 +57,22 @@ The other commands are the operator's: they talk to a running mailfarm.`,
 	}
 	root.AddCommand(newDev(), newRun(), newConfig(), newAccount(), newDomain(), newAlias(), newQueue(), newTrace(), newAudit(), newVersion())
 	return root
+}
+
+// group is a command that only holds others; a misspelt one is an error, with what was perhaps meant.
+func group(use, short string) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return c.Help()
+			}
+			text := fmt.Sprintf("unknown command %q: see `mailfarm %s --help`", args[0], use)
+			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+				text += "; did you mean " + strings.Join(near, " or ") + "?"
+			}
+			return errors.New(text)
+		},
+		SuggestionsMinimumDistance: 2,
+	}
 }

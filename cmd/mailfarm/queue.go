@@ -16,7 +16,7 @@ import (
 
 func newQueue() *cobra.Command {
 	d := &door{}
-	c := &cobra.Command{Use: "queue", Short: "The queue: what was accepted and is not settled yet"}
+	c := group("queue", "The queue: what was accepted and is not settled yet")
 	d.flags(c)
 	c.AddCommand(queueList(d), queueShow(d), queueRetry(d),
 		queueAct(d, "hold", storev1.Action_ACTION_HOLD, "Keep messages from being tried until they are released", "held"),

@@ -81,6 +81,13 @@ func (f *Farm) Seed(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
+// refuseDevPassword keeps accounts from getting the password that everybody knows, where others than this machine could use it.
+func (cfg *Config) refuseDevPassword() {
+	if cfg.publicListener() != "" {
+		cfg.Directory.RefusedPasswords = []string{DevPassword}
+	}
+}
+
 // RefuseDevPasswords fails where an account still has the password that everybody knows, and others than this machine
 // could use it.
 func (f *Farm) RefuseDevPasswords(ctx context.Context) error {

@@ -58,6 +58,7 @@ type parts struct{ base, work, front run.Stage }
 // New opens the infrastructure of cfg and builds all roles on it. Close it, also after Run.
 func New(ctx context.Context, cfg Config, version string, log *slog.Logger) (_ *Farm, err error) {
 	started := time.Now()
+	cfg.refuseDevPassword()
 	infra, err := Open(ctx, cfg, log)
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -149,6 +150,8 @@ func (s *Service) accountAddress(text string) (account.Address, error) {
 // newCredential checks a password and makes its keys.
 func (s *Service) newCredential(password string) (credential.Credential, error) {
 	switch n := utf8.RuneCountInString(password); {
+	case slices.Contains(s.cfg.RefusedPasswords, password):
+		return credential.Credential{}, invalid("everybody knows this password: choose another")
 	case n < s.cfg.PasswordMinLength:
 		return credential.Credential{}, invalid("the password has %d characters: use at least %d (password_min_length)", n, s.cfg.PasswordMinLength)
 	case len(password) > credential.MaxPasswordLen:

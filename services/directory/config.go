@@ -22,6 +22,8 @@ type Config struct {
 	RoleAddresses []string `yaml:"role_addresses"`
 	// PasswordMinLength is in characters. Default 8.
 	PasswordMinLength int `yaml:"password_min_length"`
+	// RefusedPasswords are such that everybody knows; no account is given one. Default none.
+	RefusedPasswords []string `yaml:"-"`
 	// SCRAMIterations is the cost of new SCRAM-SHA-256 keys; 10,000 take about 2 ms of one core. Default 10,000.
 	SCRAMIterations int `yaml:"scram_iterations"`
 	// LoginCache is for how long a password that was right is not worked out again. Default 5m; a changed password or a
@@ -48,8 +50,12 @@ type SlowConfig struct {
 	Delay time.Duration `yaml:"delay"`
 	// MaxDelay bounds the pause. Default 30s.
 	MaxDelay time.Duration `yaml:"max_delay"`
-	// Waiting is how many logins may wait for their pause per account or client; others are refused. Default 4.
+	// Waiting is how many logins may wait for their pause per client, and per client at one account; others are refused.
+	// Default 4.
 	Waiting int `yaml:"waiting"`
+	// AccountWaiting is how many may per account, whatever their clients: where there are more, those of clients that have
+	// failed most often at this account are refused. Default 32, or Waiting where that is more.
+	AccountWaiting int `yaml:"account_waiting"`
 	// Forget is after how long without a failure the count begins anew. Default 15m.
 	Forget time.Duration `yaml:"forget"`
 	// Entries bounds how many accounts and clients are counted at once. Default 65,536.
@@ -77,6 +83,9 @@ func (c *Config) Defaults() {
 		if *d.v == 0 {
 			*d.v = d.def
 		}
+	}
+	if c.Slow.AccountWaiting == 0 {
+		c.Slow.AccountWaiting = max(32, c.Slow.Waiting)
 	}
 	for _, d := range []struct {
 		v   *time.Duration
@@ -134,6 +143,9 @@ func (c *Config) Validate() error {
 		if f.v <= 0 {
 			fault("%s: %v is not above 0", f.key, f.v)
 		}
+	}
+	if c.Slow.AccountWaiting < c.Slow.Waiting {
+		fault("slow.account_waiting: %d is below slow.waiting, %d", c.Slow.AccountWaiting, c.Slow.Waiting)
 	}
 	if c.Slow.MaxDelay < c.Slow.Delay {
 		fault("slow.max_delay: %v is below slow.delay, %v", c.Slow.MaxDelay, c.Slow.Delay)
