@@ -110,6 +110,7 @@ func (c *Config) Defaults() {
 	c.Submission.Defaults()
 	def(&c.Filter.AuthservID, c.Hostname)
 	c.Filter.Defaults()
+	c.IMAP.Defaults()
 	c.POP3.Defaults()
 }
 

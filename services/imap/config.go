@@ -60,6 +60,9 @@ const (
 	handshakeTimeout = 30 * time.Second
 )
 
+// Defaults fills in what is not set.
+func (c *Config) Defaults() { *c = c.withDefaults() }
+
 // withDefaults fills in what is zero.
 func (c Config) withDefaults() Config {
 	def := func(p *int, v int) {

@@ -183,7 +183,7 @@ func TestImport(t *testing.T) {
 	if code != 2 || !strings.Contains(out, "1 added, 0 updated, 3 passed over") {
 		t.Errorf("an import with faults: exit status %d\n%s", code, out)
 	}
-	for _, want := range []string{"entry 1, user0001@example.org:", "entry 2, no-address:", "entry 4, x@elsewhere.example:"} {
+	for _, want := range []string{"line 1, user0001@example.org:", "line 2, no-address:", "line 4, x@elsewhere.example:"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the import does not say %q:\n%s", want, out)
 		}
