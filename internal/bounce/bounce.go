@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -46,8 +47,8 @@ var kinds = map[storev1.State]struct {
 // delay), delivered, relayed or expanded. It returns the DSN as a child of parent, whose id depends on parent, state and the
 // first recipient only; nil where the sender wants none or is the null reverse-path (RFC 5321 §6.1, RFC 3461 §4.1).
 func (w *Writer) Bounce(ctx context.Context, parent *mailv1.Accepted, about []*storev1.RecipientRow) (*mailv1.Accepted, error) {
-	env := parent.Envelope
-	if env.ReversePath == "" || len(about) == 0 {
+	env := parent.GetEnvelope()
+	if env.GetReversePath() == "" || len(about) == 0 {
 		return nil, nil
 	}
 	kind, ok := kinds[about[0].State]
@@ -65,7 +66,7 @@ func (w *Writer) Bounce(ctx context.Context, parent *mailv1.Accepted, about []*s
 		Host:     w.Hostname,
 		To:       envelope.ReversePath(env.ReversePath),
 		Time:     now,
-		Arrival:  time.Unix(0, env.AcceptedNs),
+		Arrival:  timeOf(env.AcceptedNs),
 		EnvID:    env.Envid,
 		SMTPUTF8: env.Smtputf8,
 		Full:     env.Ret == mailv1.Ret_RET_FULL,
@@ -78,7 +79,11 @@ func (w *Writer) Bounce(ctx context.Context, parent *mailv1.Accepted, about []*s
 	if len(report.Recipients) == 0 {
 		return nil, nil
 	}
-	if err := w.quote(ctx, &report, parent); err != nil {
+	switch err := w.quote(ctx, &report, parent); {
+	case errors.Is(err, blob.ErrNotFound), errors.Is(err, blob.ErrCorrupt):
+		// A message that cannot be read any more is told of without its text.
+		report.Message, report.Header = nil, nil
+	case err != nil:
 		return nil, fmt.Errorf("quote message %s: %w", parentID, err)
 	}
 	child, err := w.write(ctx, &report)
@@ -92,42 +97,53 @@ func (w *Writer) Bounce(ctx context.Context, parent *mailv1.Accepted, about []*s
 // statusCode finds the enhanced status code in a reply.
 var statusCode = regexp.MustCompile(`^[245]\d\d[ -]([245]\.\d{1,3}\.\d{1,3})\b`)
 
+// classes are those of the status codes that go with an action (RFC 3464 §2.3.4), with the code for a reply of another class.
+var classes = map[dsn.Action]struct {
+	class byte
+	other string
+}{
+	// What was deferred until its time was over has failed for good.
+	dsn.Failed:  {'5', "5.4.7"},
+	dsn.Delayed: {'4', "4.0.0"}, dsn.Delivered: {'2', "2.0.0"}, dsn.Relayed: {'2', "2.0.0"}, dsn.Expanded: {'2', "2.0.0"},
+}
+
 func recipient(row *storev1.RecipientRow, action dsn.Action, now time.Time) dsn.Recipient {
 	r := dsn.Recipient{
 		Final: envelope.ForwardPath(row.ForwardPath), Original: row.Orcpt, Action: action,
-		RemoteMTA: row.Relay, Diagnostic: row.LastReply, LastAttempt: now,
+		RemoteMTA: hostOf(row.Relay), Diagnostic: row.LastReply, LastAttempt: now, Status: classes[action].other,
 	}
-	if m := statusCode.FindStringSubmatch(row.LastReply); m != nil {
+	if m := statusCode.FindStringSubmatch(row.LastReply); m != nil && m[1][0] == classes[action].class {
 		r.Status = m[1]
 	}
-	switch action {
-	case dsn.Delayed:
-		r.WillRetryUntil = time.Unix(0, row.ExpiryNs)
-	case dsn.Failed:
-		// What was deferred until its time was over has failed for good (RFC 3464 §2.3.4: the class follows the action).
-		if r.Status == "" || r.Status[0] != '5' {
-			r.Status = "5.4.7"
-		}
-	}
-	if r.Status == "" {
-		r.Status = map[dsn.Action]string{dsn.Delayed: "4.0.0"}[action]
-	}
-	if r.Status == "" {
-		r.Status = "2.0.0"
+	if action == dsn.Delayed {
+		r.WillRetryUntil = timeOf(row.ExpiryNs)
 	}
 	return r
 }
 
-// quote reads what the DSN returns of its subject. A frame that cannot be found any more is told of without its text.
+// hostOf is the name in a relay, "mx.example.org[192.0.2.1]:25 TLS 1.3".
+func hostOf(relay string) string {
+	if end := strings.IndexAny(relay, "[ "); end > 0 {
+		return relay[:end]
+	}
+	return relay
+}
+
+// timeOf reads nanoseconds since 1970 UTC; 0 is no time.
+func timeOf(ns int64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns)
+}
+
+// quote reads what the DSN returns of its subject.
 func (w *Writer) quote(ctx context.Context, r *dsn.Report, parent *mailv1.Accepted) error {
 	id, err := blob.IDFrom(parent.BlobId)
 	if err != nil {
 		return err
 	}
 	f, err := w.Blobs.Open(ctx, id)
-	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrCorrupt) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}

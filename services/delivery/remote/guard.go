@@ -41,7 +41,8 @@ type guard struct {
 	// column is the place in the line, first tells that it is a reply's first line.
 	column int
 	first  bool
-	in     []byte
+	// in is what was read, out what ahead is a part of.
+	in, out []byte
 }
 
 func newGuard(conn net.Conn, write time.Duration) *guard {
@@ -84,23 +85,22 @@ func (g *guard) fill() error {
 	if g.left -= n; g.left < 0 {
 		return errFlood
 	}
-	g.ahead = g.ahead[:0]
+	g.out = g.out[:0]
 	for _, c := range g.in[:n] {
 		if g.column == 3 && (c == '\r' || c == '\n') {
-			g.ahead = append(g.ahead, ' ')
+			g.out = append(g.out, ' ')
 		}
+		g.out = append(g.out, c)
 		switch {
 		case c == '\n':
 			g.column, g.first = 0, false
-			g.ahead = append(g.ahead, c)
 			continue
 		case g.first && g.column < 3 && (c < '0' || c > '9'):
 			return errNoReply
 		}
 		g.column++
-		g.ahead = append(g.ahead, c)
 	}
-	if len(g.ahead) > 0 {
+	if g.ahead = g.out; n > 0 {
 		return nil
 	}
 	return err

@@ -54,7 +54,9 @@ func TestOptions(t *testing.T) {
 		{name: "SIZE beyond all numbers", script: offering("SIZE 99999999999999999999999") + sends("MAIL FROM:<alice@example.org> SIZE=175", "RCPT TO:<bob@example.net>")},
 		{name: "DSN", change: dsn, script: offering("DSN") +
 			sends("MAIL FROM:<alice@example.org> RET=HDRS ENVID=a+20b+2Bc", "RCPT TO:<bob@example.net> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=RFC822;bob+2Bx@example.com")},
-		{name: "DSN, never", change: func(e *mailv1.Envelope) { e.Recipients[0].Notify = uint32(envelope.NotifyNever | envelope.NotifySuccess) },
+		{name: "DSN, never", change: func(e *mailv1.Envelope) {
+			e.Recipients[0].Notify = uint32(envelope.NotifyNever | envelope.NotifySuccess)
+		},
 			script: offering("DSN") + sends("MAIL FROM:<alice@example.org>", "RCPT TO:<bob@example.net> NOTIFY=NEVER")},
 		{name: "DSN, ENVID that is not ASCII is left out", change: func(e *mailv1.Envelope) { e.Envid = "ümlaut" },
 			script: offering("DSN") + sends("MAIL FROM:<alice@example.org>", "RCPT TO:<bob@example.net>")},

@@ -27,16 +27,26 @@ import (
 //	wait              reads nothing until the other side hangs up
 //	---               the next connection
 type script struct {
-	t testing.TB
+	t        testing.TB
+	patience time.Duration
 
 	mu       sync.Mutex
 	next     []string // guarded by mu: dialogues of the connections to come
 	messages []string // guarded by mu
 	lines    []string // guarded by mu: what clients said
+	// reached is closed before the step that it is for.
+	reached map[string]chan struct{} // guarded by mu
+}
+
+// before closes a channel when the script comes to a step.
+func (s *script) before(step string, reached chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reached = map[string]chan struct{}{step: reached}
 }
 
 func newScript(t testing.TB, dialogues string) *script {
-	s := &script{t: t, next: strings.Split(strings.TrimSpace(dialogues), "\n---\n")}
+	s := &script{t: t, patience: patience, next: strings.Split(strings.TrimSpace(dialogues), "\n---\n")}
 	t.Cleanup(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -61,20 +71,50 @@ func (s *script) said() string {
 	return strings.Join(s.lines, "\n")
 }
 
+// serve speaks one dialogue and waits for QUIT.
 func (s *script) serve(conn net.Conn) {
+	conn, r := s.speak(conn)
+	if conn == nil {
+		return
+	}
+	if line, _ := r.ReadString('\n'); line == "QUIT\r\n" {
+		io.WriteString(conn, "221 bye\r\n")
+	}
+}
+
+// serveOpen speaks one dialogue and leaves the connection to the caller.
+func (s *script) serveOpen(conn net.Conn) { s.speak(conn) }
+
+// readAll reads until the other side hangs up.
+func readAll(conn net.Conn, b []byte) (n int, err error) {
+	for err == nil && n < len(b) {
+		var m int
+		m, err = conn.Read(b[n:])
+		n += m
+	}
+	return n, err
+}
+
+// speak speaks one dialogue; a nil connection is at its end.
+func (s *script) speak(conn net.Conn) (net.Conn, *bufio.Reader) {
 	s.mu.Lock()
 	if len(s.next) == 0 {
 		s.mu.Unlock()
 		s.t.Error("a connection more than the script has")
-		return
+		return nil, nil
 	}
 	dialogue := s.next[0]
 	s.next = s.next[1:]
 	s.mu.Unlock()
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(s.patience))
 	r := bufio.NewReader(conn)
 	for line := range strings.Lines(dialogue) {
 		line = strings.TrimRight(line, "\n")
+		s.mu.Lock()
+		if reached := s.reached[strings.TrimSpace(line)]; reached != nil {
+			close(reached)
+		}
+		s.mu.Unlock()
 		var err error
 		switch kind, rest, _ := strings.Cut(strings.TrimLeft(line, "\t "), " "); kind {
 		case "S:":
@@ -83,25 +123,25 @@ func (s *script) serve(conn net.Conn) {
 			_, err = io.WriteString(conn, strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\x1b`, "\x1b", `\x00`, "\x00").Replace(rest))
 		case "C:":
 			if !s.read(r, rest) {
-				return
+				return nil, nil
 			}
 		case "TLS":
 			secured := tls.Server(conn, serverTLS(s.t))
 			err = secured.Handshake()
 			conn, r = secured, bufio.NewReader(secured)
 		case "close":
-			return
+			return nil, nil
 		case "wait":
 			io.Copy(io.Discard, conn)
-			return
+			return nil, nil
 		default:
 			s.t.Errorf("script: %q", line)
 		}
 		if err != nil {
-			return // the other side has hung up: the outcome tells whether it should have
+			return nil, nil // the other side has hung up: the outcome tells whether it should have
 		}
 	}
-	io.Copy(io.Discard, r) // QUIT, or nothing
+	return conn, r
 }
 
 // read reads a line or a message; false where the client says something else.

@@ -37,6 +37,7 @@ type Service struct {
 	jobs    sync.WaitGroup
 	// suspects are claims of work that panicked here: when it comes again it is the same owner's.
 	suspects suspects
+	buffers  sync.Pool // of *[]byte, writeBuffer long
 }
 
 // New checks cfg.

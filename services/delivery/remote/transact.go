@@ -73,7 +73,7 @@ func (t *transaction) run(ctx context.Context) ([]result, error) {
 	if err != nil {
 		return t.whole("DATA", t.accepted, err)
 	}
-	if _, err := io.Copy(data, onlyReader{t.letter.reader()}); err != nil {
+	if err := t.copy(data); err != nil {
 		return nil, t.lost("the message", err)
 	}
 	// From here on the peer may have the message, whatever happens to the connection.
@@ -192,5 +192,14 @@ func succeeded(err error) error {
 	return err
 }
 
-// onlyReader keeps io.Copy to its own buffer.
-type onlyReader struct{ io.Reader }
+// copy sends the message.
+func (t *transaction) copy(data io.Writer) error {
+	buf, ok := t.buffers.Get().(*[]byte)
+	if !ok {
+		b := make([]byte, writeBuffer)
+		buf = &b
+	}
+	defer t.buffers.Put(buf)
+	_, err := io.CopyBuffer(data, t.letter.reader(), *buf)
+	return err
+}

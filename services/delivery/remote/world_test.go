@@ -34,9 +34,7 @@ import (
 	"github.com/mailfarm/mailfarm/services/store"
 )
 
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*Server).startGoRoutine.func1"))
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is how long a test waits for what must come.
 const patience = 20 * time.Second
@@ -265,6 +263,21 @@ func (w *world) sweep() int {
 	return due.Rows
 }
 
+// emptyBus waits until no hint is on the bus or in hand.
+func (w *world) emptyBus() {
+	w.t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		n, err := w.conn.Backlog(context.Background(), bus.Remote)
+		w.check(err)
+		if n == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("%d hints are left", n)
+		}
+	}
+}
+
 // idle ends the connections that wait.
 func (w *world) idle() {
 	p := w.service.pool
@@ -309,6 +322,7 @@ func (w *world) children() (texts []string) {
 	w.t.Helper()
 	children, err := w.db.Ledger().TakeOutbox(context.Background(), 100, time.Hour)
 	w.check(err)
+	w.check(w.db.Ledger().DropOutbox(context.Background(), children))
 	for _, c := range children {
 		var a mailv1.Accepted
 		w.check(proto.Unmarshal(c.Payload, &a))
