@@ -6,6 +6,9 @@
 // of a DKIM, which costs nothing for a message without a signature. Every cost is bounded: header octets and fields,
 // signatures, size of keys, look-ups.
 //
+// Fields by which a message is judged are found wherever they stand, and what goes beyond the bounds is told
+// (Header.Unjudged, Authors.TooMany): no policy is escaped by padding.
+//
 // Trouble with the DNS is a result (TempError), never an error. Look-ups end with the context they were begun with.
 //
 // DKIM is verified here and not by go-msgauth, which serves the tests as the other side: its body canonicalization keeps

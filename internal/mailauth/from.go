@@ -20,6 +20,8 @@ type Authors struct {
 	Addresses int
 	// Bad tells of an address without a usable domain, of none at all, or of too many.
 	Bad bool
+	// TooMany tells of addresses or domains beyond the limits: Domains are not all there are.
+	TooMany bool
 }
 
 // From reads the From fields of a header that is Done, all of them: a reader may show any.
@@ -36,7 +38,7 @@ func From(h *Header) Authors {
 
 func (a *Authors) add(addr []byte) {
 	if a.Addresses++; a.Addresses > maxAddresses {
-		a.Bad = true
+		a.Bad, a.TooMany = true, true
 		return
 	}
 	at := lastAt(addr)
@@ -57,7 +59,7 @@ func (a *Authors) add(addr []byte) {
 		}
 	}
 	if len(a.Domains) == MaxAuthors {
-		a.Bad = true
+		a.Bad, a.TooMany = true, true
 		return
 	}
 	a.Domains = append(a.Domains, name)

@@ -5,21 +5,6 @@ import (
 	"iter"
 )
 
-// Limits of what is kept of a header. Beyond them fields are no longer listed, and DKIM has no result; forged fields are
-// found all the same.
-const (
-	// MaxHeaderBytes is how much of a header is kept, octets.
-	MaxHeaderBytes = 256 << 10
-	// MaxFields is how many fields are listed.
-	MaxFields = 4096
-	// maxHead is how much of a field that is not kept is looked at.
-	maxHead = 4 << 10
-	// maxPiece is how much of a line is held back for its end.
-	maxPiece = 64 << 10
-	// keepBytes is the largest buffer that Reset keeps.
-	keepBytes = 32 << 10
-)
-
 // Header takes the header of one message in pieces as they arrive. It begins empty; Reset makes it so again.
 //
 // Lines end at LF, with or without CR, and the header at the first empty line. A field that holds a bare CR is looked at as
@@ -28,7 +13,7 @@ type Header struct {
 	// forged says what is to be cut; nil finds nothing.
 	forged *Forged
 
-	raw    []byte // from octet 0; only whole fields are listed
+	raw    []byte // of the fields that are kept, one behind the other
 	fields []Field
 	cuts   []Cut
 
@@ -38,11 +23,13 @@ type Header struct {
 
 	begun   bool   // there is a current field
 	start   int64  // where it begins
+	at      int    // where it begins in raw
 	head    []byte // of a field that is not kept
 	keeping bool   // it is in raw so far
 
 	done      bool
-	truncated bool
+	truncated bool // fields were left out
+	unjudged  bool // one of them matters
 	stray     bool
 	eightBit  bool
 	maxLine   int
@@ -130,7 +117,7 @@ func (h *Header) take(piece []byte, whole bool) {
 		}
 		if !wsp(piece[0]) || !h.begun {
 			h.endField()
-			h.beginField()
+			h.beginField(piece)
 		}
 	}
 	h.line += len(piece)
@@ -139,30 +126,20 @@ func (h *Header) take(piece []byte, whole bool) {
 	}
 	h.eightBit = h.eightBit || !ascii(piece)
 	h.offset += int64(len(piece))
-	if h.keeping && len(h.raw)+len(piece) <= MaxHeaderBytes {
+	if h.keeping && h.fits(piece) {
 		h.raw = append(h.raw, piece...)
 		return
 	}
 	h.overflow(piece)
 }
 
-func (h *Header) beginField() {
-	h.begun, h.start, h.head = true, h.offset, h.head[:0]
-	h.keeping = !h.truncated
-	if h.keeping && len(h.fields) == MaxFields {
-		h.truncated, h.keeping = true, false
+// beginField begins a field by its first line, or a piece of that.
+func (h *Header) beginField(piece []byte) {
+	h.begun, h.start, h.at, h.head = true, h.offset, len(h.raw), h.head[:0]
+	h.keeping = !h.truncated && len(h.fields) < MaxFields || matters(piece) && len(h.fields) < MaxFields+ReserveFields
+	if !h.keeping {
+		h.leaveOut(piece)
 	}
-}
-
-// overflow keeps only the beginning of a field.
-func (h *Header) overflow(piece []byte) {
-	if h.keeping {
-		h.truncated, h.keeping = true, false
-		f := h.raw[h.start:]
-		h.head = append(h.head, f[:min(len(f), maxHead)]...)
-		h.raw = h.raw[:h.start]
-	}
-	h.head = append(h.head, piece[:min(len(piece), maxHead-len(h.head))]...)
 }
 
 func (h *Header) endField() {
@@ -172,7 +149,7 @@ func (h *Header) endField() {
 	h.begun = false
 	f := h.head
 	if h.keeping {
-		f = h.raw[h.start:]
+		f = h.raw[h.at:]
 	}
 	colon := bytes.IndexByte(f, ':')
 	if colon < 0 || wsp(f[0]) {
@@ -180,7 +157,7 @@ func (h *Header) endField() {
 	}
 	if h.keeping {
 		if colon >= 0 {
-			h.fields = append(h.fields, Field{int(h.start), int(h.start) + colon, len(h.raw)})
+			h.fields = append(h.fields, Field{h.at, h.at + colon, len(h.raw)})
 		}
 	}
 	// A message that begins with white space would continue the last field that we put before it.
@@ -209,8 +186,12 @@ func (h *Header) Done() bool { return h.done }
 // Size is how many octets were taken, the blank line included.
 func (h *Header) Size() int64 { return h.offset + int64(len(h.pend)) }
 
-// Truncated tells of fields beyond the limits.
+// Truncated tells of fields beyond the limits: those that do not matter are not all listed.
 func (h *Header) Truncated() bool { return h.truncated }
+
+// Unjudged tells that the header cannot be judged whole: a field that matters is not listed, or readers may look for fields
+// where we do not.
+func (h *Header) Unjudged() bool { return h.unjudged || h.Size() > MaxJudged }
 
 // Stray tells of lines that are neither fields nor their continuation.
 func (h *Header) Stray() bool { return h.stray }
