@@ -74,12 +74,7 @@ func (e *exam) addDMARC() {
 	switch r.Disposition {
 	case mailauth.DispositionReject:
 		e.add(reasonDMARCReject, text)
-		switch e.s.cfg.DMARCReject {
-		case actReject:
-			e.floor, e.refusal = mailv1.Action_ACTION_REJECT, "message fails the DMARC policy of "+r.Domain
-		case actJunk:
-			e.floor = mailv1.Action_ACTION_JUNK
-		}
+		e.applyReject("message fails the DMARC policy of " + r.Domain)
 	case mailauth.DispositionQuarantine:
 		e.add(reasonDMARCQuarantine, text)
 		if e.s.cfg.DMARCQuarantine == actJunk {
@@ -87,6 +82,17 @@ func (e *exam) addDMARC() {
 		}
 	default:
 		e.add("DMARC_FAIL", text)
+	}
+}
+
+// applyReject does what Config.DMARCReject says about a policy of p=reject; the first refusal stays.
+func (e *exam) applyReject(refusal string) {
+	switch {
+	case e.floor == mailv1.Action_ACTION_REJECT:
+	case e.s.cfg.DMARCReject == actReject:
+		e.floor, e.refusal = mailv1.Action_ACTION_REJECT, refusal
+	case e.s.cfg.DMARCReject == actJunk:
+		e.floor = mailv1.Action_ACTION_JUNK
 	}
 }
 

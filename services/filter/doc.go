@@ -10,5 +10,11 @@
 // an Authentication-Results field (RFC 8601) and X-Spam-* fields before the message, and cuts where the message carries
 // fields that pretend to be ours. Trouble with the DNS is a temperror among the reasons and defers nothing.
 //
+// A header that is too long to be judged whole, or names more authors than policies are asked for, is HEADER_UNJUDGED: junk by
+// default, and treated as if it failed a DMARC policy of p=reject, so that nobody gains by padding.
+//
+// GTUBE is looked for in the octets of the body as they are: within base64, and where a soft line break of quoted-printable
+// splits it, it is not seen. It is a test, which nobody encodes to hide it, and decoding would cost every message.
+//
 // The same message gets the same verdict wherever it is judged, but that mail is no longer refused that was accepted already.
 package filter

@@ -55,6 +55,7 @@ func (s *Service) begin(ctx context.Context, env *mailv1.Envelope, trusted bool)
 	e.verdict = &mailv1.Verdict{Reasons: make([]*mailv1.Reason, 0, 8)}
 	e.floor, e.refusal = mailv1.Action_ACTION_ACCEPT, ""
 	e.spf, e.dkim, e.dmarc = nil, nil, nil
+	e.authors = mailauth.Authors{}
 	e.sender, e.signed, e.policy = mailauth.SPFResult{}, nil, mailauth.DMARCResult{}
 	e.ctx, e.cancel = context.WithCancel(ctx)
 	client, err := netip.ParseAddr(env.GetClient().GetAddress())

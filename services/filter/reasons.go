@@ -27,8 +27,10 @@ const (
 	reasonFuture        = "DATE_IN_FUTURE"
 	reasonEightBit      = "RAW_8BIT_HEADER"
 	reasonLongHeader    = "LONG_HEADER"
-	reasonLongLine      = "LONG_HEADER_LINE"
-	reasonStray         = "BAD_HEADER_LINE"
+	// reasonHeaderUnjudged is on whoever hides from judgement: it is worse than failing a DMARC policy.
+	reasonHeaderUnjudged = "HEADER_UNJUDGED"
+	reasonLongLine       = "LONG_HEADER_LINE"
+	reasonStray          = "BAD_HEADER_LINE"
 
 	reasonDMARCReject     = "DMARC_REJECT"
 	reasonDMARCQuarantine = "DMARC_QUARANTINE"
@@ -49,7 +51,7 @@ var defaultScores = map[string]float64{
 	reasonNoFrom: 2, reasonNoDate: 1, reasonNoMessageID: 0.5,
 	reasonManyFrom: 3, reasonManySubject: 1.5, reasonManyDate: 1, reasonManyMessageID: 0.5,
 	reasonBadFrom: 1, reasonBadDate: 0.5, reasonFuture: 1.5,
-	reasonEightBit: 0.5, reasonLongHeader: 4, reasonLongLine: 0.5, reasonStray: 1,
+	reasonEightBit: 0.5, reasonLongHeader: 4, reasonHeaderUnjudged: 10, reasonLongLine: 0.5, reasonStray: 1,
 }
 
 func scores(changes map[string]float64) map[string]float64 {

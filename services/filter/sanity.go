@@ -33,6 +33,12 @@ func (e *exam) checkHeader() {
 	if h.Truncated() {
 		e.add(reasonLongHeader, fmt.Sprintf("the header is longer than %d octets or %d fields", mailauth.MaxHeaderBytes, mailauth.MaxFields))
 	}
+	if h.Unjudged() || e.authors.TooMany && !e.trusted {
+		e.add(reasonHeaderUnjudged, "the header is too long, or names too many authors, to be judged whole")
+		if e.dmarc != nil {
+			e.applyReject("header is too long or names too many authors") // or it would hide the author from a policy
+		}
+	}
 	if h.MaxLine() > maxLine {
 		e.add(reasonLongLine, fmt.Sprintf("a header line of %d octets", h.MaxLine()))
 	}
@@ -55,7 +61,7 @@ func (e *exam) checkHeader() {
 // once wants exactly one field of a name; with missing empty at most one.
 func (e *exam) once(name, missing, several string) {
 	switch n := e.header.Count(name); {
-	case n == 0 && missing != "" && !e.trusted && !e.header.Truncated():
+	case n == 0 && missing != "" && !e.trusted && !e.header.Unjudged():
 		e.add(missing, "no "+name+" field")
 	case n > 1:
 		e.add(several, fmt.Sprintf("%d %s fields", n, name))
