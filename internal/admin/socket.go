@@ -101,15 +101,13 @@ func Dial(target, data string, tls credentials.TransportCredentials) (*grpc.Clie
 		}
 		target = "unix:" + path
 	}
-	if strings.HasPrefix(target, "/") || strings.HasSuffix(target, ".sock") {
-		target = "unix:" + target
-	}
-	if strings.HasPrefix(target, "unix:") {
+	path, isSocket := strings.CutPrefix(target, "unix:")
+	if isSocket || strings.HasPrefix(target, "/") || strings.HasSuffix(target, ".sock") {
 		// The socket's permissions are the authentication.
-		return rpc.Dial("passthrough:"+target, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		return rpc.Dial("passthrough:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()),
 			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 				var d net.Dialer
-				return d.DialContext(ctx, "unix", strings.TrimPrefix(target, "unix:"))
+				return d.DialContext(ctx, "unix", path)
 			}))
 	}
 	if tls == nil {
