@@ -32,11 +32,14 @@ func TestAdminPort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := strangers.Issue("operator", "operator"); err != nil {
+	if _, err := strangers.Issue("operator", pki.Client, "operator"); err != nil {
 		t.Fatal(err)
 	}
 	if out, code := verb(t, with(f.CA(), strangers.Certificate("operator"), strangers.Key("operator"))...); code != 2 || strings.Contains(out, alice) {
 		t.Errorf("with a stranger's certificate: exit status %d\n%s", code, out)
+	}
+	if out, code := verb(t, with(f.CA(), filepath.Join(folder, "server.pem"), filepath.Join(folder, "server.key"))...); code != 2 || strings.Contains(out, alice) {
+		t.Errorf("with the server's certificate: exit status %d\n%s", code, out)
 	}
 	if out, code := verb(t, with(strangers.CA(), filepath.Join(folder, "operator.pem"), filepath.Join(folder, "operator.key"))...); code != 2 {
 		t.Errorf("trusting another authority: exit status %d\n%s", code, out)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -419,4 +420,41 @@ func TestPostfixRelaysToUs(t *testing.T) {
 		}
 		return false
 	})
+}
+
+// TestRelayMany sends more messages to one Postfix than there may be connections to it, and stops and starts the farm in the
+// middle: each arrives, and none twice.
+func TestRelayMany(t *testing.T) {
+	const many, senders = 200, 8
+	// What waits for a connection when the process ends is in the ledger alone, and comes back when it is due.
+	o := newOther(t, "router: {sweep_after: 1s}\n", "pat")
+	var sending sync.WaitGroup
+	for s := range senders {
+		sending.Go(func() {
+			for i := s; i < many; i += senders {
+				l := harness.Letter(fmt.Sprintf("many-%03d", i), alice, "pat@remote.example")
+				if err := o.Submit(alice, []string{"pat@remote.example"}, l, nil, nil); err != nil {
+					t.Errorf("submit %d: %v", i, err)
+				}
+			}
+		})
+	}
+	sending.Wait()
+	if err := o.Stop(); err != nil {
+		t.Errorf("SIGTERM: %v", err)
+	}
+	o.Start()
+	if a := o.Settle(); a.Relayed != many {
+		t.Errorf("audit tells %+v", a)
+	}
+	harness.Eventually(t, "Postfix has filed all", func() bool { return len(o.postfix.Mailbox("pat")) >= many })
+	count := map[string]int{}
+	for _, raw := range o.postfix.Mailbox("pat") {
+		count[string(regexp.MustCompile(`\r\nSubject: (\S+)`).FindSubmatch(raw)[1])]++
+	}
+	for i := range many {
+		if name := fmt.Sprintf("many-%03d", i); count[name] != 1 {
+			t.Errorf("%s arrived %d times, want once", name, count[name])
+		}
+	}
 }

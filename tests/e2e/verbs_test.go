@@ -479,8 +479,11 @@ func TestSocketIsItsOwners(t *testing.T) {
 	if info.Mode().Perm() != 0o600 {
 		t.Errorf("the admin socket has the mode %v, want it to be its owner's alone", info.Mode())
 	}
-	t.Setenv("MAILFARM_ADMIN", "unix:"+filepath.Join(f.Data, "admin.sock"))
-	if out, code := verb(t, "account", "list"); code != 0 || !strings.Contains(out, alice) {
-		t.Errorf("by MAILFARM_ADMIN: exit status %d\n%s", code, out)
+	socket := filepath.Join(f.Data, "admin.sock")
+	for _, admin := range []string{socket, "unix:" + socket} {
+		t.Setenv("MAILFARM_ADMIN", admin)
+		if out, code := verb(t, "account", "list"); code != 0 || !strings.Contains(out, alice) {
+			t.Errorf("with MAILFARM_ADMIN=%s: exit status %d\n%s", admin, code, out)
+		}
 	}
 }

@@ -114,7 +114,7 @@ func (p *Postfix) prepare(domain string, users []string) error {
 	if err != nil {
 		return err
 	}
-	_, err = ca.Issue("mx", "mx."+domain)
+	_, err = ca.Issue("mx", pki.Server, "mx."+domain)
 	errs = append(errs, err)
 	var table strings.Builder
 	for _, u := range users {
