@@ -393,10 +393,10 @@ func TestAuditAlarm(t *testing.T) {
 	damage(t, filepath.Join(f.Data, "blob"), all[0].name)
 	f.Start()
 	out, code := f.CLIStatus("audit")
-	if code != 1 || !regexp.MustCompile(`(?m)^unaccounted +1 `).MatchString(out) || !strings.Contains(out, "is damaged") {
+	if code != 1 || !regexp.MustCompile(`(?m)^unaccounted +[1-9]`).MatchString(out) || !strings.Contains(out, "is damaged") {
 		t.Errorf("exit status %d, want 1 and the damage named:\n%s", code, out)
 	}
-	if a := f.Audit(); a.Unaccounted != 1 || len(a.Findings) == 0 {
+	if a := f.Audit(); a.Unaccounted == 0 || len(a.Findings) == 0 {
 		t.Errorf("audit --json tells %+v", a)
 	}
 }
