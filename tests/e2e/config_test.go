@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -173,14 +172,4 @@ func TestRunRoles(t *testing.T) {
 	if out, code := verb(t, "run", "ingress", "filter"); code != 2 || !strings.Contains(out, "mailfarm run all") {
 		t.Errorf("exit status %d\n%s", code, out)
 	}
-}
-
-// readFile reads a file that must be there.
-func readFile(t *testing.T, path string) string {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
 }
