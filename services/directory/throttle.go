@@ -18,10 +18,18 @@ var errBusy = errors.New("too many logins at once")
 // throttle slows down who guesses passwords, without locking out who knows theirs.
 //
 // Failures are counted per client and per account name, whether there is such an account or not. Beyond what is free, the
-// passwords of a client or account are looked at one after another, with a pause that doubles from failure to failure: the
-// pause comes before the password is looked at, so hanging up early gains nothing, and asking on many connections at once
-// only fills the few places to wait. How many are looked at at the same time is bounded by the cores, so a burst can run
-// ahead of the counts by no more than that.
+// passwords of a client or account are looked at one after another, with a pause that doubles from failure to failure, up to
+// max_delay: the pause comes before the password is looked at, so hanging up early gains nothing, and asking on many
+// connections at once only fills the few places to wait. How many are looked at at the same time is bounded by the cores, so
+// a burst can run ahead of the counts by no more than that.
+//
+// The places to wait are few, slow.waiting, per client network and account, and slow.account_waiting per account. When a
+// pause of an account ends, it is the turn of the network that has failed least often at this account, and of who came
+// first among equals; where all places of an account are taken, a network that has failed less often takes the place of one
+// that has more. So whoever guesses from a few addresses takes up only what the owner leaves: an owner at an address from
+// which this account was not guessed at waits for the pause under way, max_delay at most, and is not refused. Only as many
+// addresses as there are places, none of which has failed before, can keep him out, and each is such an address once. All of
+// them together get one guess per pause, for a pause is the account's, not a network's.
 //
 // A client that has logged in to an account lately is not slowed by what others do to that account, only by its own failures.
 type throttle struct {
@@ -32,17 +40,18 @@ type throttle struct {
 	mu      sync.Mutex
 	queued  int                  // guarded by mu: waiting for a slot
 	paused  int                  // guarded by mu: waiting for their pause
+	arrived uint64               // guarded by mu: numbers those who wait
 	young   map[string]*suspect  // guarded by mu, and what it points to
 	old     map[string]*suspect  // guarded by mu
 	trusted map[string]time.Time // guarded by mu: account and client, since when
 }
 
-// suspect is a client or an account name with failures.
+// suspect is a client, an account name, or a client at an account name, with failures.
 type suspect struct {
 	failures int
-	last     time.Time // of the last failure
-	next     time.Time // when the next password may be looked at
-	waiting  int
+	last     time.Time  // of the last failure
+	next     time.Time  // when the next password may be looked at
+	line     []*attempt // who waits, in no order; see line.go
 }
 
 func newThrottle(cfg SlowConfig, now func() time.Time) *throttle {
@@ -67,7 +76,8 @@ func clientNetwork(client string) string {
 	return addr.String()
 }
 
-// counted is one of the things that an attempt's failure counts for.
+// counted is one of the things that an attempt's failure counts for. Its key begins with its kind: c is a client, a an
+// account, o an account as a client sees it that has logged in there.
 type counted struct {
 	key  string
 	free int
@@ -78,13 +88,15 @@ type attempt struct {
 	t       *throttle
 	name    string
 	network string
-	counts  []counted
+	counts  []counted // the account last
+	pair    string    // key of the network's failures at this account
+	place   place
 }
 
 // begin returns once it is this attempt's turn; end it. name is the account's canonical address or what came instead,
 // network is clientNetwork's. Errors: errSlowed, errBusy, ctx's.
 func (t *throttle) begin(ctx context.Context, name, network string) (*attempt, error) {
-	a := &attempt{t: t, name: name, network: network}
+	a := &attempt{t: t, name: name, network: network, pair: "p " + trustKey(name, network)}
 	if network != "" {
 		a.counts = append(a.counts, counted{"c " + network, t.cfg.ClientFree})
 	}
@@ -96,17 +108,18 @@ func (t *throttle) begin(ctx context.Context, name, network string) (*attempt, e
 	} else {
 		a.counts = append(a.counts, counted{"a " + name, t.cfg.AccountFree})
 	}
+	defer t.leave(a)
 	for {
-		if err := t.pause(ctx, a.counts); err != nil {
+		if err := t.pause(ctx, a); err != nil {
 			return nil, err
 		}
 		if err := t.takeSlot(ctx); err != nil {
 			return nil, err
 		}
-		if t.takeTurn(a.counts) {
+		if t.takeTurn(a) {
 			return a, nil
 		}
-		<-t.slots // somebody failed in between
+		<-t.slots // somebody failed in between, or goes first
 	}
 }
 
@@ -114,55 +127,6 @@ func (t *throttle) begin(ctx context.Context, name, network string) (*attempt, e
 const trustFor = 24 * time.Hour
 
 func trustKey(name, network string) string { return name + "\x00" + network }
-
-// pause waits until no count forbids to go on.
-func (t *throttle) pause(ctx context.Context, counts []counted) error {
-	t.mu.Lock()
-	wait := t.wait(counts)
-	if wait <= 0 {
-		t.mu.Unlock()
-		return nil
-	}
-	for _, c := range counts {
-		if s := t.find(c.key); s != nil && t.slow(s, c) && s.waiting >= t.cfg.Waiting {
-			t.mu.Unlock()
-			return errSlowed
-		}
-	}
-	for _, c := range counts {
-		t.suspect(c.key).waiting++
-	}
-	t.paused++
-	t.mu.Unlock()
-	defer func() {
-		t.mu.Lock()
-		for _, c := range counts {
-			if s := t.find(c.key); s != nil && s.waiting > 0 {
-				s.waiting--
-			}
-		}
-		t.paused--
-		t.mu.Unlock()
-	}()
-	// Who comes first when a pause ends is chance; who does not waits again. All in all as long as those before it may take.
-	patience := t.now().Add(time.Duration(t.cfg.Waiting) * t.cfg.MaxDelay)
-	for wait > 0 {
-		if !t.now().Before(patience) {
-			return errSlowed
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		}
-		t.mu.Lock()
-		wait = t.wait(counts)
-		t.mu.Unlock()
-	}
-	return nil
-}
 
 // wait needs mu: how long until no count forbids to go on.
 func (t *throttle) wait(counts []counted) (wait time.Duration) {
@@ -205,14 +169,14 @@ func (t *throttle) takeSlot(ctx context.Context) error {
 }
 
 // takeTurn makes others wait while this attempt is looked at; false where it must wait itself.
-func (t *throttle) takeTurn(counts []counted) bool {
+func (t *throttle) takeTurn(a *attempt) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.wait(counts) > 0 {
+	if t.wait(a.counts) > 0 || !t.first(a) {
 		return false
 	}
 	now := t.now()
-	for _, c := range counts {
+	for _, c := range a.counts {
 		if s := t.find(c.key); s != nil && t.slow(s, c) {
 			s.next = now.Add(t.delay(s.failures - c.free))
 		}
@@ -242,6 +206,7 @@ func (a *attempt) end(good bool) {
 		if good {
 			if s := t.find(c.key); s != nil {
 				s.next = now // whoever waits behind a right password need not go on waiting
+				s.wake()
 				if c.key[0] != 'c' {
 					s.failures = 0 // an account's owner was here; a client may be many people
 				}
@@ -254,6 +219,14 @@ func (a *attempt) end(good bool) {
 		if t.slow(s, c) {
 			s.next = now.Add(t.delay(s.failures - c.free))
 		}
+	}
+	switch s := t.find(a.pair); {
+	case good && s != nil:
+		s.failures = 0
+	case !good:
+		s = t.suspect(a.pair)
+		s.failures++
+		s.last = now
 	}
 	if good && a.network != "" {
 		if len(t.trusted) >= t.cfg.Entries {
@@ -273,7 +246,7 @@ func (t *throttle) find(key string) *suspect {
 		delete(t.old, key)
 		t.add(key, s)
 	}
-	if s.waiting == 0 && s.failures > 0 && t.now().Sub(s.last) >= t.cfg.Forget {
+	if len(s.line) == 0 && s.failures > 0 && t.now().Sub(s.last) >= t.cfg.Forget {
 		*s = suspect{}
 	}
 	return s
@@ -311,7 +284,7 @@ func (t *throttle) tidy() {
 	now := t.now()
 	for _, m := range []map[string]*suspect{t.young, t.old} {
 		for key, s := range m {
-			if s.waiting == 0 && now.Sub(s.last) >= t.cfg.Forget && !now.Before(s.next) {
+			if len(s.line) == 0 && now.Sub(s.last) >= t.cfg.Forget && !now.Before(s.next) {
 				delete(m, key)
 			}
 		}

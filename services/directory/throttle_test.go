@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,6 +102,114 @@ func TestOwnerIsNotLockedOut(t *testing.T) {
 		if last < time.Second {
 			t.Errorf("guesses from the owner's address waited %v, want some seconds", last)
 		}
+	})
+}
+
+// guess keeps so many connections per network guessing until ctx ends, and counts the guesses that were looked at.
+func guess(ctx context.Context, wg *sync.WaitGroup, th *throttle, name string, networks, each int) *atomic.Int64 {
+	var looked atomic.Int64
+	for i := range networks * each {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				if a, err := th.begin(ctx, name, fmt.Sprintf("192.0.2.%d", i%networks)); err == nil {
+					time.Sleep(2 * time.Millisecond)
+					looked.Add(1)
+					a.end(false)
+					continue
+				}
+				time.Sleep(time.Second)
+			}
+		})
+	}
+	return &looked
+}
+
+// TestOwnerIsNotLockedOutElsewhere: while others guess, the owner at an address not seen before gets in after one pause.
+func TestOwnerIsNotLockedOutElsewhere(t *testing.T) {
+	for _, row := range []struct{ networks, each int }{{1, 20}, {3, 6}, {12, 4}} {
+		t.Run(fmt.Sprintf("%d networks", row.networks), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg := slowConfig()
+				th := newThrottle(cfg, time.Now)
+				ctx, cancel := context.WithCancel(t.Context())
+				var wg sync.WaitGroup
+				looked := guess(ctx, &wg, th, "alice@example.org", row.networks, row.each)
+				const logins, between = 6, 2 * time.Minute
+				for i := range logins {
+					time.Sleep(between)
+					wait, err := try(t, th, "alice@example.org", fmt.Sprintf("203.0.113.%d", i), true)
+					// A guess that is being looked at when the pause begins puts it off by as long as that takes.
+					if err != nil || wait > cfg.MaxDelay+10*time.Millisecond {
+						t.Errorf("login %d of the owner waited %v (%v), want %v at most", i+1, wait, err, cfg.MaxDelay)
+					}
+				}
+				cancel()
+				wg.Wait()
+				// Each login of the owner makes some guesses free again.
+				free := int64(cfg.AccountFree + cap(th.slots) + 5)
+				if n, most := looked.Load(), logins*(int64(between/cfg.MaxDelay)+1+free); n > most {
+					t.Errorf("%d passwords were looked at within %v, want %d at most", n, logins*between, most)
+				}
+				if n := th.waiting(); n != 0 {
+					t.Errorf("%d are still counted as waiting, want none", n)
+				}
+				for key, s := range th.young {
+					if len(s.line) != 0 {
+						t.Errorf("%d are still in line for %q", len(s.line), key)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestPlacesOfAnAccount: one network gets few, and who has failed more yields to who has failed less.
+func TestPlacesOfAnAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := slowConfig()
+		cfg.AccountWaiting = 2 * cfg.Waiting
+		th := newThrottle(cfg, time.Now)
+		for i := range 9 { // 192.0.2.1 fails once more than 192.0.2.2
+			if _, err := try(t, th, "alice@example.org", fmt.Sprintf("192.0.2.%d", 1+i%2), false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var wg sync.WaitGroup
+		results := map[string]chan error{}
+		begin := func(network string, n int) {
+			results[network] = make(chan error, n)
+			for range n {
+				wg.Go(func() {
+					a, err := th.begin(t.Context(), "alice@example.org", network)
+					if err == nil {
+						a.end(false)
+					}
+					results[network] <- err
+				})
+			}
+			synctest.Wait()
+		}
+		begin("192.0.2.1", cfg.Waiting)
+		begin("192.0.2.2", cfg.Waiting)
+		if n := len(results["192.0.2.1"]) + len(results["192.0.2.2"]); n != 0 {
+			t.Fatalf("%d are refused before all places are taken", n)
+		}
+		if _, err := th.begin(t.Context(), "alice@example.org", "192.0.2.2"); !errors.Is(err, errSlowed) {
+			t.Errorf("one more of a network that has all its places: got %v, want errSlowed", err)
+		}
+		begin("192.0.2.3", 1)
+		select {
+		case err := <-results["192.0.2.1"]:
+			if !errors.Is(err, errSlowed) {
+				t.Errorf("who yields is told %v, want errSlowed", err)
+			}
+		default:
+			t.Error("nobody yields to a network that has not failed")
+		}
+		if len(results["192.0.2.2"])+len(results["192.0.2.3"]) != 0 {
+			t.Error("the wrong one yields")
+		}
+		wg.Wait()
 	})
 }
 
