@@ -21,6 +21,32 @@ func (c *Conn) recover() {
 	c.end("panic")
 }
 
+// lastWords is how long a connection that is cut off may take to say 421 and to end, and its peer to read that.
+const lastWords = 500 * time.Millisecond
+
+// cutOff ends the connection from outside, at once where it waits for octets of a message or command: the peer is told 421
+// (RFC 5321 §3.8) and what it was sending is no message. A reply that is being worked out may still leave. After lastWords
+// the connection is closed, whatever it does. It does not block, and may be called again.
+func (c *Conn) cutOff() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lastly != nil {
+		return
+	}
+	c.cut.Store(true)
+	c.raw.SetReadDeadline(time.Unix(1, 0))
+	c.lastly = time.AfterFunc(lastWords, func() { c.raw.Close() })
+}
+
+// closed tells cutOff's timer that there is nothing left to close.
+func (c *Conn) closed() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lastly != nil {
+		c.lastly.Stop()
+	}
+}
+
 // close is the last thing that happens to a connection.
 func (c *Conn) close() {
 	if c.endReason != "drained" && c.writeErr == nil {
@@ -29,15 +55,17 @@ func (c *Conn) close() {
 	c.flush()
 	c.closeSession()
 	c.conn.Close()
+	c.closed()
 	c.in.release()
 	c.log.LogAttrs(c.ctx, slog.LevelInfo, "disconnected", obs.Client(c.client), obs.Reason(c.endReason), obs.Count(c.messages))
 }
 
 // lastFlush sends the last replies and, where the peer has sent more than we read, lets it read them: closing a socket
-// with unread octets resets it, and the peer would lose the reply that tells why.
+// with unread octets resets it, and the peer would lose the reply that tells why. Of a peer that was cut off we cannot tell
+// what it has sent.
 func (c *Conn) lastFlush() {
 	const patience, most = 500 * time.Millisecond, 1 << 20
-	if c.flush() != nil || len(c.in.buffered()) == 0 {
+	if c.flush() != nil || len(c.in.buffered()) == 0 && !c.cut.Load() {
 		return
 	}
 	half, ok := c.conn.(interface{ CloseWrite() error })

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mailfarm/mailfarm/internal/obs"
@@ -57,9 +58,11 @@ type Conn struct {
 	// lineDeadline is when the command that is awaited must have arrived.
 	lineDeadline time.Time
 
-	mu   sync.Mutex
-	idle bool // guarded by mu: waits for a command, so that a drain may wake it.
-	read readKind
+	cut    atomic.Bool // see cutOff
+	mu     sync.Mutex
+	idle   bool        // guarded by mu: waits for a command, so that a drain may wake it.
+	lastly *time.Timer // guarded by mu: closes raw after cutOff; nil before.
+	read   readKind
 }
 
 // readKind tells beforeRead what is awaited.
@@ -72,6 +75,9 @@ const (
 
 // errDrain ends connections when the server stops.
 var errDrain = errors.New("server is stopping")
+
+// errCut ends those whose drain has run out of patience.
+var errCut = errors.New("server stops now")
 
 // ID names the connection in logs and traces.
 func (c *Conn) ID() string { return c.id }
@@ -168,16 +174,16 @@ func (c *Conn) beforeRead() error {
 	c.setIdle(false)
 	now, t := time.Now(), &c.server.cfg.Timeouts
 	if c.read == readBody {
-		return c.conn.SetReadDeadline(c.bounded(now.Add(t.Data)))
+		return c.setReadDeadline(now.Add(t.Data))
 	}
 	if c.lineDeadline.IsZero() {
 		c.lineDeadline = now.Add(t.Command) // For the whole line, however slowly it comes.
 	}
 	if c.chunks.msg != nil {
-		return c.conn.SetReadDeadline(c.bounded(c.lineDeadline)) // Its message is arriving: a drain lets it.
+		return c.setReadDeadline(c.lineDeadline) // Its message is arriving: a drain lets it.
 	}
 	c.setIdle(true)
-	if err := c.conn.SetReadDeadline(c.bounded(c.lineDeadline)); err != nil {
+	if err := c.setReadDeadline(c.lineDeadline); err != nil {
 		return err
 	}
 	// Behind the deadline: a drain either is seen here, or comes later and moves the deadline.
@@ -187,11 +193,19 @@ func (c *Conn) beforeRead() error {
 	return nil
 }
 
-func (c *Conn) bounded(t time.Time) time.Time {
+// setReadDeadline is for the next read, which the transaction's deadline bounds too.
+func (c *Conn) setReadDeadline(t time.Time) error {
 	if !c.deadline.IsZero() && c.deadline.Before(t) {
-		return c.deadline
+		t = c.deadline
 	}
-	return t
+	if err := c.conn.SetReadDeadline(t); err != nil {
+		return err
+	}
+	// Behind the deadline: a cut either is seen here, or comes later and moves the deadline.
+	if c.cut.Load() {
+		return errCut
+	}
+	return nil
 }
 
 func (c *Conn) setIdle(idle bool) {
@@ -209,14 +223,14 @@ func (c *Conn) wake() {
 	}
 }
 
-// cutOff ends the connection from outside.
-func (c *Conn) cutOff() { c.raw.Close() }
-
 // failed ends the connection after an error of reading or writing.
 func (c *Conn) failed(err error) {
 	switch {
 	case errors.Is(err, errWrite):
 		c.end("write failed")
+	case c.cut.Load() && (errors.Is(err, errCut) || errors.Is(err, os.ErrDeadlineExceeded)):
+		c.reply(421, "4.3.2", c.server.cfg.Hostname+" is stopping, closing transmission channel")
+		c.end("cut off")
 	case errors.Is(err, errDrain), errors.Is(err, os.ErrDeadlineExceeded) && c.read == readCommand && c.server.draining():
 		c.reply(421, "4.3.2", c.server.cfg.Hostname+" is stopping, try again")
 		c.end("drained")

@@ -274,23 +274,81 @@ func TestDrain(t *testing.T) {
 	})
 }
 
+// TestDrainRunsOutOfPatience: a peer that stalls within a message is told 421 (RFC 5321 §3.8), one that does not read is cut.
 func TestDrainRunsOutOfPatience(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := &backend{}
-		s := newServer(t, smtpd.Config{}, b)
-		c, _, done := pipe(t, s, "")
-		c.send("HELO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nhalf")
-		c.expect("220", "250", "250", "250", "354")
-		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
-		defer cancel()
-		if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("shutdown: %v", err)
-		}
-		<-done
-		if len(b.messages) != 0 || b.aborted != 1 || b.closed != 1 {
-			t.Errorf("%d messages, %d aborted, %d closed", len(b.messages), b.aborted, b.closed)
-		}
+	const head = "HELO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n"
+	for _, row := range []struct{ name, sends, last string }{
+		{"DATA", "DATA\r\nhalf", "354"},
+		{"BDAT", "BDAT 3\r\na\r\nBDAT 10 LAST\r\nhalf", "250 2.0.0 chunk"},
+		{"between chunks", "BDAT 3\r\na\r\n", "250 2.0.0 chunk"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := &backend{}
+				s := newServer(t, smtpd.Config{}, b)
+				c, _, done := pipe(t, s, "")
+				c.send(head + row.sends)
+				c.expect("220", "250", "250", "250", row.last)
+				begun := time.Now()
+				ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+				defer cancel()
+				if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("shutdown: %v", err)
+				}
+				<-done
+				c.expect("421 4.3.2 mx.example.org")
+				c.closed()
+				if took := time.Since(begun); took > 8500*time.Millisecond {
+					t.Errorf("ended after %v, want 8.5s at most", took)
+				}
+				if len(b.messages) != 0 || b.aborted != 1 || b.closed != 1 {
+					t.Errorf("%d messages, %d aborted, %d closed", len(b.messages), b.aborted, b.closed)
+				}
+			})
+		})
+	}
+	t.Run("does not read", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := newServer(t, smtpd.Config{}, &backend{})
+			ours, theirs := net.Pipe()
+			defer ours.Close()
+			done := make(chan struct{})
+			go func() { s.ServeConn(theirs, false); close(done) }()
+			synctest.Wait() // in the write of the greeting
+			begun := time.Now()
+			ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+			defer cancel()
+			s.Shutdown(ctx)
+			<-done
+			if took := time.Since(begun); took != 8500*time.Millisecond {
+				t.Errorf("ended after %v, want 8.5s", took)
+			}
+		})
 	})
+}
+
+// TestCutOffIsHeard: a peer that is cut off within a message reads 421, over TCP and over TLS.
+func TestCutOffIsHeard(t *testing.T) {
+	for _, implicit := range []bool{false, true} {
+		cfg := smtpd.Config{TLS: &tls.Config{Certificates: []tls.Certificate{certificate()}}}
+		s, addr := listen(t, cfg, &backend{}, implicit)
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if implicit {
+			conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+		}
+		c := newClient(t, conn)
+		c.send("HELO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nhalf\r\n")
+		c.expect("220", "250", "250", "250", "354")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		s.Shutdown(ctx)
+		c.expect("421 4.3.2")
+		c.closed()
+	}
 }
 
 func TestConnectionLimits(t *testing.T) {

@@ -176,7 +176,7 @@ func (s *Server) draining() bool { return s.stop.Load() }
 
 // Shutdown stops accepting, answers 421 to connections that wait for a command (RFC 5321 §3.8), lets a message that is
 // arriving be finished and answered, and returns when all connections have ended. When ctx ends first, what is left is
-// cut off and ctx's error returned.
+// answered 421 and cut off, which takes half a second at most, and ctx's error is returned.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.stop.Store(true)
