@@ -13,6 +13,8 @@ type Config struct {
 	// Retry lists the waits before a recipient whose mailbox is full or broken is tried again; the last repeats.
 	// Default 1m, 5m, 15m, 1h.
 	Retry []time.Duration `yaml:"retry"`
+	// DelayNoticeAfter is the age at which the sender is told, once, that a message is late; negative: never. Default 4h.
+	DelayNoticeAfter time.Duration `yaml:"delay_notice_after"`
 	// JunkFolder files what the filter calls junk in the mailbox with the special use \Junk. Default true.
 	JunkFolder *bool `yaml:"junk_folder"`
 }
@@ -24,6 +26,9 @@ func (c *Config) Defaults() {
 	}
 	if len(c.Retry) == 0 {
 		c.Retry = []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour}
+	}
+	if c.DelayNoticeAfter == 0 {
+		c.DelayNoticeAfter = 4 * time.Hour
 	}
 	if c.JunkFolder == nil {
 		yes := true

@@ -3,15 +3,20 @@ package local
 import (
 	"context"
 	"fmt"
-	"slices"
+	"time"
 
 	"github.com/mailfarm/mailfarm/internal/bus"
 	"github.com/mailfarm/mailfarm/internal/envelope"
 	"github.com/mailfarm/mailfarm/internal/fault"
+	"github.com/mailfarm/mailfarm/internal/message"
 	"github.com/mailfarm/mailfarm/internal/obs"
+	"github.com/mailfarm/mailfarm/internal/rpc"
 	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
+
+// maxRequest is how much one Deliver call carries at most, octets: half of what a call may.
+const maxRequest = rpc.MaxMessage / 2
 
 // deliver works on a batch: decode, decide, file, let go.
 func (s *Service) deliver(ctx context.Context, batch []*bus.Work) {
@@ -25,56 +30,99 @@ func (s *Service) deliver(ctx context.Context, batch []*bus.Work) {
 		jobs = append(jobs, j)
 	}
 	jobs, err := s.load(ctx, jobs)
-	if err == nil {
-		err = s.prepare(ctx, jobs)
-	}
-	var results []*storev1.DeliverResult
-	if err == nil && len(jobs) > 0 {
-		results, err = s.file(ctx, jobs)
-	}
 	if err != nil {
-		s.deps.Log.WarnContext(ctx, "delivery postponed", obs.Count(len(jobs)), obs.Error(err))
-		for _, j := range jobs {
-			j.bus.Retry(awayDelay)
-		}
+		s.retry(ctx, jobs, err)
 		return
 	}
-	for i, j := range jobs {
-		s.finish(ctx, j, results[i])
+	var late []postponed
+	ready := jobs[:0]
+	for _, j := range jobs {
+		if err := s.prepare(ctx, j); err != nil {
+			s.deps.Log.WarnContext(ctx, "delivery not prepared", obs.QueueID(j.id), obs.Recipient(j.work.Number), obs.Error(err))
+			late = append(late, postponed{j, "451 4.3.0 the delivery cannot be reported now"})
+			continue
+		}
+		ready = append(ready, j)
+	}
+	for len(ready) > 0 {
+		n := fits(ready)
+		results, err := s.file(ctx, ready[:n])
+		if err != nil {
+			s.retry(ctx, ready, err)
+			break
+		}
+		for i, j := range ready[:n] {
+			if why := s.finish(ctx, j, results[i]); why != "" {
+				late = append(late, postponed{j, why})
+			}
+		}
+		ready = ready[n:]
+	}
+	s.postpone(ctx, late)
+}
+
+// retry gives work back to the bus: something that it needs is away.
+func (s *Service) retry(ctx context.Context, jobs []*job, err error) {
+	s.deps.Log.WarnContext(ctx, "delivery postponed", obs.Count(len(jobs)), obs.Error(err))
+	for _, j := range jobs {
+		j.bus.Retry(awayDelay)
 	}
 }
 
-// prepare decides where each copy goes and what is shown on top of it.
-func (s *Service) prepare(ctx context.Context, jobs []*job) error {
-	for _, j := range jobs {
-		m := j.work.Message
-		j.delivery = &storev1.Delivery{
-			QueueId:    j.work.QueueId,
-			Number:     j.work.Number,
-			Generation: j.work.Generation,
-			Account:    j.work.Account,
-			BlobId:     m.BlobId,
-			Overlay:    overlay(j.work),
-			PartIndex:  m.PartIndex,
-			Size:       m.Envelope.Size,
-			ReceivedNs: m.Envelope.AcceptedNs,
+// prepare decides where a copy goes and what is shown on top of it.
+func (s *Service) prepare(ctx context.Context, j *job) error {
+	m := j.work.Message
+	j.delivery = &storev1.Delivery{
+		QueueId:    j.work.QueueId,
+		Number:     j.work.Number,
+		Generation: j.work.Generation,
+		Account:    j.work.Account,
+		BlobId:     m.BlobId,
+		Overlay:    overlay(j.work),
+		PartIndex:  m.PartIndex,
+		Size:       m.Envelope.Size,
+		ReceivedNs: m.Envelope.AcceptedNs,
+	}
+	if *s.cfg.JunkFolder && m.Verdict.GetAction() == mailv1.Action_ACTION_JUNK {
+		j.delivery.Placements = []*storev1.Placement{{SpecialUse: `\Junk`}}
+	}
+	if !envelope.Notify(j.work.Notify).Success() {
+		return nil
+	}
+	// The sender wants to know of success (RFC 3461 §5.2.2): the DSN leaves with the delivery, or not at all.
+	child, err := s.notify(ctx, m, j.asRow(storev1.State_STATE_DELIVERED, "250 2.1.5 delivered"))
+	if err != nil {
+		return fmt.Errorf("report success of %s: %w", j.id, err)
+	}
+	j.delivery.Children = child
+	return nil
+}
+
+// notify writes a DSN about one recipient, if anybody wants it.
+func (s *Service) notify(ctx context.Context, m *mailv1.Accepted, row *storev1.RecipientRow) ([]*mailv1.Accepted, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	child, err := s.deps.DSN.Bounce(ctx, m, []*storev1.RecipientRow{row})
+	if err != nil || child == nil {
+		return nil, err
+	}
+	return []*mailv1.Accepted{child}, nil
+}
+
+// fits tells how many of the jobs go in one call: one at least.
+func fits(jobs []*job) int {
+	size := 0
+	for i, j := range jobs {
+		d := j.delivery
+		size += len(d.PartIndex) + len(d.Overlay.GetPrefix()) + 16*len(d.Overlay.GetCuts()) + 512
+		for _, c := range d.Children {
+			size += len(c.PartIndex) + 4096
 		}
-		if *s.cfg.JunkFolder && m.Verdict.GetAction() == mailv1.Action_ACTION_JUNK {
-			j.delivery.Placements = []*storev1.Placement{{SpecialUse: `\Junk`}}
-		}
-		if !envelope.Notify(j.work.Notify).Success() {
-			continue
-		}
-		// The sender wants to know of success (RFC 3461 §5.2.2): the DSN leaves with the delivery, or not at all.
-		child, err := s.deps.DSN.Bounce(ctx, m, []*storev1.RecipientRow{j.asRow(storev1.State_STATE_DELIVERED, "250 2.1.5 delivered")})
-		if err != nil {
-			return fmt.Errorf("report success of %s: %w", j.id, err)
-		}
-		if child != nil {
-			j.delivery.Children = []*mailv1.Accepted{child}
+		if size > maxRequest && i > 0 {
+			return i
 		}
 	}
-	return nil
+	return len(jobs)
 }
 
 // asRow is the recipient as a DSN writer sees it.
@@ -87,34 +135,9 @@ func (j *job) asRow(state storev1.State, reply string) *storev1.RecipientRow {
 // overlay is everything that this copy shows before its body, newest first, and hides of it.
 func overlay(w *mailv1.LocalWork) *mailv1.Overlay {
 	m := w.Message
-	verdict, received := m.GetVerdict().GetOverlay(), m.GetOverlay()
-	prefix := make([]byte, 0, 128+len(verdict.GetPrefix())+len(received.GetPrefix()))
-	prefix = fmt.Appendf(prefix, "Return-Path: <%s>\r\nDelivered-To: %s\r\n", m.Envelope.ReversePath, w.ForwardPath)
-	prefix = append(prefix, verdict.GetPrefix()...)
-	prefix = append(prefix, received.GetPrefix()...)
-	return &mailv1.Overlay{Prefix: prefix, Cuts: join(verdict.GetCuts(), received.GetCuts())}
-}
-
-// join merges two lists of cuts into one that is ascending and apart.
-func join(a, b []*mailv1.Cut) []*mailv1.Cut {
-	if len(a) == 0 {
-		return b
-	}
-	if len(b) == 0 {
-		return a
-	}
-	all := slices.Concat(a, b)
-	slices.SortFunc(all, func(x, y *mailv1.Cut) int { return int(x.Offset - y.Offset) })
-	out := []*mailv1.Cut{{Offset: all[0].Offset, Length: all[0].Length}}
-	for _, c := range all[1:] {
-		last := out[len(out)-1]
-		if end := last.Offset + last.Length; c.Offset <= end {
-			last.Length = max(end, c.Offset+c.Length) - last.Offset
-			continue
-		}
-		out = append(out, &mailv1.Cut{Offset: c.Offset, Length: c.Length})
-	}
-	return out
+	head := make([]byte, 0, 64+len(m.Envelope.ReversePath)+len(w.ForwardPath))
+	head = fmt.Appendf(head, "Return-Path: <%s>\r\nDelivered-To: %s\r\n", m.Envelope.ReversePath, w.ForwardPath)
+	return message.Join(message.Overlay{Prefix: head}, message.OverlayFrom(m.GetVerdict().GetOverlay()), message.OverlayFrom(m.GetOverlay())).Proto()
 }
 
 func (s *Service) file(ctx context.Context, jobs []*job) ([]*storev1.DeliverResult, error) {
@@ -136,71 +159,34 @@ func (s *Service) file(ctx context.Context, jobs []*job) ([]*storev1.DeliverResu
 	return resp.Results, nil
 }
 
-// finish lets go of what is settled and gives the rest back to the ledger.
-func (s *Service) finish(ctx context.Context, j *job, r *storev1.DeliverResult) {
+// finish lets go of what is settled, and says why the rest is not.
+func (s *Service) finish(ctx context.Context, j *job, r *storev1.DeliverResult) (why string) {
 	switch r.Status {
 	case storev1.DeliverStatus_DELIVER_STATUS_DELIVERED:
-		s.tell(ctx, j, "delivered", "250 2.1.5 delivered")
+		s.tell(ctx, j, eventDelivered, "250 2.1.5 delivered")
 	case storev1.DeliverStatus_DELIVER_STATUS_DUPLICATE, storev1.DeliverStatus_DELIVER_STATUS_STALE:
-		s.metrics.outcomes.WithLabelValues("repeated").Inc()
+		s.metrics.outcomes[eventRepeated].Inc()
 	case storev1.DeliverStatus_DELIVER_STATUS_OVER_QUOTA:
-		s.postpone(ctx, j, "452 4.2.2 mailbox full")
-		return
+		return "452 4.2.2 mailbox full"
 	default:
 		s.deps.Log.WarnContext(ctx, "delivery failed", obs.QueueID(j.id), obs.Recipient(j.work.Number), obs.Reason(r.Error))
-		s.postpone(ctx, j, "451 4.3.0 mailbox cannot be written now")
-		return
+		return "451 4.3.0 mailbox cannot be written now"
 	}
 	j.bus.Ack()
 	fault.Point("delivery.after-ack")
-}
-
-// postpone gives a recipient back to the ledger, or bounces it when its time is over.
-func (s *Service) postpone(ctx context.Context, j *job, why string) {
-	err := s.settle(ctx, j, why)
-	if err != nil {
-		s.deps.Log.WarnContext(ctx, "delivery postponed", obs.QueueID(j.id), obs.Error(err))
-		j.bus.Retry(awayDelay)
-		return
-	}
-	j.bus.Ack()
-}
-
-func (s *Service) settle(ctx context.Context, j *job, why string) error {
-	row, err := s.row(ctx, j)
-	if err != nil {
-		return err
-	}
-	now := s.deps.Now()
-	if now.UnixNano() < row.ExpiryNs {
-		s.tell(ctx, j, "deferred", why)
-		return s.report(ctx, j, j.work.Generation, &storev1.Outcome{
-			State: storev1.State_STATE_QUEUED, Reply: why, DueNs: now.Add(s.cfg.wait(row.Attempts)).UnixNano(),
-		})
-	}
-	row.State, row.LastReply = storev1.State_STATE_BOUNCED, why
-	child, err := s.deps.DSN.Bounce(ctx, j.work.Message, []*storev1.RecipientRow{row})
-	if err != nil {
-		return err
-	}
-	var children []*mailv1.Accepted
-	if child != nil {
-		children = append(children, child)
-	}
-	s.tell(ctx, j, "bounced", why)
-	return s.report(ctx, j, j.work.Generation, &storev1.Outcome{State: storev1.State_STATE_BOUNCED, Reply: why}, children...)
+	return ""
 }
 
 // tell writes the one delivery record of this recipient and attempt.
-func (s *Service) tell(ctx context.Context, j *job, event, reply string) {
-	took := s.deps.Now().UnixNano() - j.work.Message.Envelope.AcceptedNs
-	s.metrics.outcomes.WithLabelValues(event).Inc()
-	s.metrics.delay.Observe(float64(took) / 1e9)
+func (s *Service) tell(ctx context.Context, j *job, event event, reply string) {
 	env := j.work.Message.Envelope
+	took := time.Duration(s.deps.Now().UnixNano() - env.AcceptedNs)
+	s.metrics.outcomes[event].Inc()
+	s.metrics.delay.Observe(took.Seconds())
 	s.deps.Trace.Emit(&mailv1.TraceEvent{
-		Stage: "local", Event: event, QueueId: j.work.QueueId, ReversePath: env.ReversePath,
-		ForwardPath: j.work.ForwardPath, Detail: reply, MessageId: env.MessageId, DurationUs: took / 1000,
+		Stage: "local", Event: event.String(), QueueId: j.work.QueueId, ReversePath: env.ReversePath,
+		ForwardPath: j.work.ForwardPath, Detail: reply, MessageId: env.MessageId, DurationUs: took.Microseconds(),
 	})
-	s.deps.Log.InfoContext(ctx, event, obs.QueueID(j.id), obs.ReversePath(envelope.ReversePath(env.ReversePath)),
-		obs.ForwardPath(envelope.ForwardPath(j.work.ForwardPath)), obs.Reply(reply), obs.Delay("total", nanoseconds(took)))
+	s.deps.Log.InfoContext(ctx, event.String(), obs.QueueID(j.id), obs.ReversePath(envelope.ReversePath(env.ReversePath)),
+		obs.ForwardPath(envelope.ForwardPath(j.work.ForwardPath)), obs.Reply(reply), obs.Delay("total", took))
 }

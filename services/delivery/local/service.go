@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -60,11 +59,14 @@ func decode(w *bus.Work) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m.Message != nil && m.Message.Envelope == nil {
+		return nil, fmt.Errorf("decode local work: message %s has no envelope", id)
+	}
 	return &job{bus: w, work: m, id: id}, nil
 }
 
 // load asks the ledger for the messages that their hints do not carry. A hint whose message the ledger does not know, or
-// whose recipient is no longer its, has nothing to do and is let go.
+// whose recipient is no longer its, has nothing to do and is let go. After an error it returns all jobs.
 func (s *Service) load(ctx context.Context, jobs []*job) ([]*job, error) {
 	req := &storev1.LoadRequest{}
 	var bare []*job
@@ -77,23 +79,18 @@ func (s *Service) load(ctx context.Context, jobs []*job) ([]*job, error) {
 	if len(bare) == 0 {
 		return jobs, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTime)
-	defer cancel()
-	resp, err := s.deps.Ledger.Load(ctx, req)
+	entries, err := s.entries(ctx, req)
 	if err != nil {
-		return nil, fmt.Errorf("load %d messages: %w", len(bare), err)
-	}
-	if len(resp.Entries) != len(bare) {
-		return nil, fmt.Errorf("load %d messages: got %d", len(bare), len(resp.Entries))
+		return jobs, err
 	}
 	for i, j := range bare {
-		row := find(resp.Entries[i].Recipients, j.work.Number)
-		if resp.Entries[i].Message == nil || row == nil {
+		row := find(entries[i].Recipients, j.work.Number)
+		if entries[i].Message.GetEnvelope() == nil || row == nil {
 			s.deps.Log.WarnContext(ctx, "dropped a hint that the ledger does not know", obs.QueueID(j.id), obs.Recipient(j.work.Number))
 			j.bus.Ack()
 			continue
 		}
-		j.work.Message = resp.Entries[i].Message
+		j.work.Message = entries[i].Message
 		j.work.ForwardPath, j.work.Detail, j.work.Account = row.ForwardPath, row.Detail, row.Account
 		j.work.Notify, j.work.Orcpt = row.Notify, row.Orcpt
 	}
@@ -115,44 +112,14 @@ func find(rows []*storev1.RecipientRow, number uint32) *storev1.RecipientRow {
 	return nil
 }
 
-// errUnknown is a recipient that the ledger does not know.
-var errUnknown = errors.New("the ledger does not know the recipient")
-
-// row reads a recipient's row.
-func (s *Service) row(ctx context.Context, j *job) (*storev1.RecipientRow, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
-	defer cancel()
-	resp, err := s.deps.Ledger.Load(ctx, &storev1.LoadRequest{QueueIds: [][]byte{j.work.QueueId}})
-	if err != nil {
-		return nil, fmt.Errorf("load %s: %w", j.id, err)
-	}
-	if len(resp.Entries) == 1 {
-		if row := find(resp.Entries[0].Recipients, j.work.Number); row != nil {
-			return row, nil
-		}
-	}
-	return nil, fmt.Errorf("load %s: %w", j.id, errUnknown)
-}
-
-// report enters the outcome of one recipient.
-func (s *Service) report(ctx context.Context, j *job, generation uint32, o *storev1.Outcome, children ...*mailv1.Accepted) error {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
-	defer cancel()
-	o.Number = j.work.Number
-	_, err := s.deps.Ledger.Report(ctx, &storev1.ReportRequest{Reports: []*storev1.Report{{
-		QueueId: j.work.QueueId, Outcomes: []*storev1.Outcome{o}, Children: children, Generation: generation,
-	}}})
-	if err != nil {
-		return fmt.Errorf("report %s: %w", j.id, err)
-	}
-	return nil
-}
-
 // bury puts poison work on record before it becomes a dead letter.
 func (s *Service) bury(ctx context.Context, w *bus.Work, reason string) error {
 	j, err := decode(w)
 	if err != nil {
 		return nil // nothing in it names a recipient: the sweep finds the recipient by its due time
 	}
-	return s.report(ctx, j, j.work.Generation, &storev1.Outcome{State: storev1.State_STATE_DEAD, Reply: "451 4.3.0 " + reason})
+	_, err = s.report(ctx, []*storev1.Report{{QueueId: j.work.QueueId, Generation: j.work.Generation, Outcomes: []*storev1.Outcome{
+		{Number: j.work.Number, State: storev1.State_STATE_DEAD, Reply: "451 4.3.0 " + reason},
+	}}})
+	return err
 }

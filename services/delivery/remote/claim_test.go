@@ -171,7 +171,8 @@ func TestHintsThatDoNotHold(t *testing.T) {
 	w.hint(m) // twice
 	w.wait(1)
 	w.hint(m) // done
-	w.emptyBus()
+	w.look(6)
+	w.stop()
 	w.want(m, "relayed 250 2.0.0 ok")
 	if got := w.net.dialed(); len(got) != 1 {
 		t.Errorf("dialed %q", got)

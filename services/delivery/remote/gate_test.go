@@ -195,7 +195,7 @@ func TestParkedStaysInTheLedger(t *testing.T) {
 	}
 	w.net.at("192.0.2.1", newScript(t, hello+sends("MAIL", "RCPT")).serve)
 	m := w.send(letterTo("bob@example.net"), body)
-	w.emptyBus()
+	w.look(1)
 	w.want(m, "queued ")
 	for i := range s.cfg.ConnectionsPerDestination {
 		s.gate.empty()

@@ -52,6 +52,7 @@ type world struct {
 	ledger  storev1.LedgerClient
 	net     *network
 	events  chan *mailv1.TraceEvent
+	looked  chan struct{}
 	passed  atomic.Int64 // how far the clock is ahead
 	cfg     Config
 	deps    Deps
@@ -81,7 +82,7 @@ func newWorld(t testing.TB, moreZone string, change func(*world)) *world {
 	t.Helper()
 	ctx := context.Background()
 	log := slog.New(slog.DiscardHandler)
-	w := &world{t: t, net: &network{t: t, hosts: map[string]func(net.Conn){}}, events: make(chan *mailv1.TraceEvent, 4096)}
+	w := &world{t: t, net: &network{t: t, hosts: map[string]func(net.Conn){}}, events: make(chan *mailv1.TraceEvent, 1<<16), looked: make(chan struct{}, 1<<16)}
 	folder := t.TempDir()
 	var err error
 	w.db, err = sqlite.Open(ctx, filepath.Join(folder, "index.db"), sqlite.Options{Now: w.now})
@@ -116,7 +117,7 @@ func newWorld(t testing.TB, moreZone string, change func(*world)) *world {
 
 	w.cfg = Config{Hostname: hostname, KeepConnection: 100 * time.Millisecond, Retry: []time.Duration{time.Minute, time.Hour}}
 	w.deps = Deps{
-		Bus: w.conn, Ledger: w.ledger, Frames: w.blobs, DSN: &bounce.Writer{Blobs: w.blobs, Hostname: hostname, Now: w.now},
+		Bus: w, Ledger: w.ledger, Frames: w.blobs, DSN: &bounce.Writer{Blobs: w.blobs, Hostname: hostname, Now: w.now},
 		Resolve: resolver, Dial: w.net, Trace: w, Log: log, Now: w.now, Owner: "test",
 	}
 	if change != nil {
@@ -263,17 +264,25 @@ func (w *world) sweep() int {
 	return due.Rows
 }
 
-// emptyBus waits until no hint is on the bus or in hand.
-func (w *world) emptyBus() {
-	w.t.Helper()
-	for deadline := time.Now().Add(patience); ; {
-		n, err := w.conn.Backlog(context.Background(), bus.Remote)
-		w.check(err)
-		if n == 0 {
-			return
+// Consume is the bus's, with a count of the hints that were looked through.
+func (w *world) Consume(ctx context.Context, c bus.Consumer, h bus.Handler) error {
+	return w.conn.Consume(ctx, c, func(ctx context.Context, batch []*bus.Work) {
+		h(ctx, batch)
+		for range batch {
+			w.looked <- struct{}{}
 		}
-		if time.Now().After(deadline) {
-			w.t.Fatalf("%d hints are left", n)
+	})
+}
+
+// look waits until n more hints were looked through.
+func (w *world) look(n int) {
+	w.t.Helper()
+	timeout := time.After(patience)
+	for range n {
+		select {
+		case <-w.looked:
+		case <-timeout:
+			w.t.Fatal("the hints are not looked through")
 		}
 	}
 }
