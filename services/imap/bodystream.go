@@ -6,12 +6,8 @@ import (
 	"fmt"
 	"io"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
-	"github.com/mailfarm/mailfarm/internal/obs"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
+	"google.golang.org/grpc"
 )
 
 // errShortBody is a store that sends less of a body than the part index says there is.
@@ -38,16 +34,6 @@ func (m *mails) open(ranges []*storev1.BodyRange) (*bodyStream, error) {
 		return nil, m.bodyError(err)
 	}
 	return &bodyStream{m: m, cancel: cancel, stream: stream, ranges: ranges, left: ranges[0].GetLength()}, nil
-}
-
-// bodyError tells a client that a body is damaged or lost (RFC 5530 CORRUPTION), and our log more loudly.
-func (m *mails) bodyError(err error) error {
-	switch code := status.Code(err); {
-	case code == codes.NotFound, code == codes.DataLoss, errors.Is(err, errShortBody):
-		m.s.log.Error("body cannot be read", obs.Error(err))
-		return no("CORRUPTION", "message cannot be read")
-	}
-	return err
 }
 
 // close gives the stream back, waiting for its end where that is next: a cancelled stream costs more.

@@ -34,6 +34,9 @@ type conn struct {
 	waiting atomic.Bool
 	drain   atomic.Bool
 	drained atomic.Bool // drain's interruption of a read was seen
+	// cut tells that the session is to end at its next read, and lastly closes raw soon after: see session.Cut.
+	cut    atomic.Bool
+	lastly atomic.Pointer[time.Timer]
 	// idling tells Read not to touch out, which belongs to pushes then. Written by the session's goroutine under session.mu.
 	idling bool
 	// readErr is a read that failed within a command: the connection is to end.
@@ -51,10 +54,14 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	for {
 		c.nc.SetReadDeadline(c.deadline())
-		if c.drain.Load() && c.waiting.Load() {
+		// Behind the deadline: what Wake and Cut ask for is seen here, or moves the deadline.
+		if c.cut.Load() || c.drain.Load() && c.waiting.Load() {
 			return 0, errDrain
 		}
 		n, err := c.nc.Read(p)
+		if n == 0 && c.cut.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+			return 0, errDrain
+		}
 		if n == 0 && c.drain.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
 			if c.waiting.Load() {
 				return 0, errDrain
@@ -94,8 +101,8 @@ func (c *conn) Wake() {
 	c.raw.SetReadDeadline(time.Unix(1, 0))
 }
 
-// Cut closes the connection.
-func (c *conn) Cut() { c.raw.Close() }
+// sever closes the connection.
+func (c *conn) sever() { c.raw.Close() }
 
 // handshake turns the connection into a TLS connection.
 func (c *conn) handshake(ctx context.Context) error {
@@ -205,5 +212,8 @@ func (s *session) close() {
 	s.cancel()
 	// With TLS this says good-bye, for which crypto/tls waits 5 s at most (RFC 8446 §6.1).
 	s.nc.Close()
+	if t := s.lastly.Load(); t != nil {
+		t.Stop()
+	}
 	s.unselect()
 }

@@ -33,6 +33,8 @@ type fakeStore struct {
 	emails map[uint64]*storev1.Email
 	modSeq mailbox.ModSeq
 	nextID uint64
+	// broken are emails by the place of the first octet of their body that cannot be read; -1 is a body that is not there.
+	broken map[uint64]int64
 	// fail, where it is set, is asked before every call.
 	fail func(call string) error
 }
@@ -192,10 +194,14 @@ func (f *fakeStore) Subscribe(_ context.Context, in *storev1.SubscribeRequest, _
 type fakeStream[T any] struct {
 	grpc.ClientStream
 	list []*T
+	err  error // behind them; nil is io.EOF
 }
 
 func (s *fakeStream[T]) Recv() (*T, error) {
 	if len(s.list) == 0 {
+		if s.err != nil {
+			return nil, s.err
+		}
 		return nil, io.EOF
 	}
 	m := s.list[0]
@@ -254,7 +260,18 @@ func (f *fakeStore) Open(_ context.Context, in *storev1.OpenRequest, _ ...grpc.C
 	defer leave()
 	s := &fakeStream[storev1.OpenResponse]{}
 	for i, r := range in.Ranges {
-		body := f.bodies[uint64(r.BlobId[0])<<8|uint64(r.BlobId[1])]
+		id := uint64(r.BlobId[0])<<8 | uint64(r.BlobId[1])
+		body := f.bodies[id]
+		if at, ok := f.broken[id]; ok && at < r.Offset+r.Length {
+			s.err = status.Error(codes.DataLoss, "secret detail")
+			if at < 0 {
+				s.err = status.Error(codes.NotFound, "secret detail")
+			}
+			if at > r.Offset {
+				s.list = append(s.list, &storev1.OpenResponse{Range: uint32(i), Data: body[r.Offset:at]})
+			}
+			return s, nil
+		}
 		for piece := range slices.Chunk(body[r.Offset:r.Offset+r.Length], 100) {
 			s.list = append(s.list, &storev1.OpenResponse{Range: uint32(i), Data: piece})
 		}

@@ -29,6 +29,10 @@ type fetcher struct {
 	cols    *view.Columns // of the batch
 	mails   *mails
 	missing bool
+	// unreadable are the UIDs of messages that are damaged or lost, or items of them; leftOut is the first other reason why
+	// an item was left out.
+	unreadable wire.Set
+	leftOut    error
 }
 
 // fetch tells what messages are and hold (RFC 9051 §6.4.5).
@@ -77,7 +81,12 @@ func (s *session) fetchThese(l *wire.Lexer, uid bool) (reply, error) {
 	if err := f.run(seqs); err != nil {
 		return reply{}, err
 	}
-	if f.missing {
+	switch {
+	case len(f.unreadable) > 0:
+		return f.corruption(), nil
+	case f.leftOut != nil:
+		return reply{}, f.leftOut
+	case f.missing:
 		return errMessagesGone, nil
 	}
 	return reply{}, nil
@@ -190,44 +199,63 @@ func (f *fetcher) batch(b *batch) error {
 	return f.s.out.Err()
 }
 
-// writeRow writes one FETCH response; octets of bodies come from the batch's stream.
+// writeRow writes one FETCH response; octets of bodies come from the batch's stream. What cannot be read is left out, and all
+// of the response where nothing else is left.
 func (f *fetcher) writeRow(r *row) {
 	s := f.s
-	b := append(s.out.Take(), "* "...)
-	b = strconv.AppendUint(b, uint64(r.seq), 10)
-	b = append(b, " FETCH ("...)
+	begun := false
+	label := func(b []byte, label string) []byte {
+		if begun {
+			b = append(b, ' ')
+		} else {
+			begun = true
+			b = append(strconv.AppendUint(append(b, "* "...), uint64(r.seq), 10), " FETCH ("...)
+		}
+		return append(append(b, label...), ' ')
+	}
+	b := s.out.Take()
 	data := 0
 	for i := range f.items {
 		it := &f.items[i]
-		if i > 0 {
-			b = append(b, ' ')
-		}
-		b = append(append(b, it.label...), ' ')
+		var err error
 		switch it.kind {
 		case itemSection, itemBinary, itemBinarySize:
-			s.out.Give(b)
-			f.mails.write(&r.data[data])
+			d := &r.data[data]
 			data++
+			s.out.Give(b)
+			err = f.mails.prepare(d)
 			b = s.out.Take()
+			if err == nil {
+				s.out.Give(label(b, it.label))
+				f.mails.write(d)
+				b = s.out.Take()
+			}
 		default:
-			b = f.appendItem(b, it.kind, r)
+			before, had := len(b), begun
+			if b, err = f.appendItem(label(b, it.label), it.kind, r); err != nil {
+				b, begun = b[:before], had
+			}
+		}
+		if err != nil && !f.leaveOut(r, err) {
+			break
 		}
 	}
 	if uid := f.cols.UIDs[r.i]; len(f.seen) > 0 && (f.flagsToo || f.modSeqToo) && f.seen.Contains(uint32(uid)) {
 		if f.flagsToo {
-			b = append(b, " FLAGS "...)
-			b = f.appendItem(b, itemFlags, r)
+			b, _ = f.appendItem(label(b, "FLAGS"), itemFlags, r)
 		}
 		if f.modSeqToo {
-			b = append(b, " MODSEQ "...)
-			b = f.appendItem(b, itemModSeq, r)
+			b, _ = f.appendItem(label(b, "MODSEQ"), itemModSeq, r)
 		}
 	}
-	s.out.Give(append(b, ")\r\n"...))
+	if begun {
+		b = append(b, ")\r\n"...)
+	}
+	s.out.Give(b)
 }
 
 // appendItem writes an item that needs no octets of bodies.
-func (f *fetcher) appendItem(b []byte, kind itemKind, r *row) []byte {
+func (f *fetcher) appendItem(b []byte, kind itemKind, r *row) ([]byte, error) {
 	cols, i := f.cols, r.i
 	switch kind {
 	case itemUID:
@@ -251,11 +279,11 @@ func (f *fetcher) appendItem(b []byte, kind itemKind, r *row) []byte {
 			b = append(b, "NIL"...)
 		}
 	case itemEnvelope:
-		b = f.mails.appendEnvelope(b, r.mail)
+		return f.mails.appendEnvelope(b, r.mail)
 	case itemBody:
-		b = f.mails.appendBody(b, r.mail)
+		return f.mails.appendBody(b, r.mail)
 	case itemBodyStructure:
-		b = f.mails.appendBodyStructure(b, r.mail)
+		return f.mails.appendBodyStructure(b, r.mail)
 	}
-	return b
+	return b, nil
 }

@@ -2,9 +2,6 @@ package imap
 
 import (
 	"bytes"
-	"errors"
-	"io"
-	"strconv"
 
 	"github.com/mailfarm/mailfarm/internal/message"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
@@ -18,8 +15,9 @@ const (
 	filterMax = 4 << 20
 	// rangesMax is about how many ranges one call asks for.
 	rangesMax = 2000
-	// decodeMemory is the largest part that BINARY decodes in memory; larger ones are read twice.
-	decodeMemory = 256 << 10
+	// wholeMax is up to where an item's octets are read and decoded in memory before any is written; larger parts that
+	// BINARY decodes are read twice.
+	wholeMax = 256 << 10
 )
 
 // errHeaderTooLarge is a header above filterMax.
@@ -29,16 +27,22 @@ var errHeaderTooLarge = no("LIMIT", "header too large to select fields from")
 type datum struct {
 	item *item
 	mail *mail
+	// err is why they cannot be had: the item is left out.
+	err error
 	// none: the section does not exist.
 	none bool
 	// segments come one after another; size is their sum.
 	segments []segment
 	size     int64
+	// first is where its ranges begin among those asked for.
+	first int
 	// filter: the segments are a header that fields are selected from.
 	filter bool
-	// part is what BINARY decodes, at; see binary.
+	// part is what BINARY decodes, at; see binary. Once it is prepared, size is that of what it decodes to.
 	part *message.Part
 	at   message.Range
+	// whole is all octets, once they are prepared and there are few.
+	whole []byte
 }
 
 // segment is a run of octets: at hand, or from the stream after skipping some.
@@ -70,7 +74,7 @@ func (f *fetcher) writeData(rows []row) error {
 	return nil
 }
 
-// planRow plans one message's octets and appends what is to be read for them.
+// planRow plans one message's octets and appends what is to be read for them. Its error ends the FETCH.
 func (f *fetcher) planRow(r *row, ranges []*storev1.BodyRange) ([]*storev1.BodyRange, error) {
 	if r.mail == nil {
 		return ranges, nil
@@ -80,10 +84,11 @@ func (f *fetcher) planRow(r *row, ranges []*storev1.BodyRange) ([]*storev1.BodyR
 		switch it.kind {
 		case itemSection, itemBinary, itemBinarySize:
 			d, err := f.mails.plan(it, r.mail)
-			if err != nil {
+			if err != nil && !isReply(err) {
 				return nil, err
 			}
-			if d.part == nil {
+			d.err, d.first = err, len(ranges)
+			if d.err == nil && d.part == nil {
 				ranges = d.ask(ranges)
 			}
 			r.data = append(r.data, d)
@@ -94,25 +99,13 @@ func (f *fetcher) planRow(r *row, ranges []*storev1.BodyRange) ([]*storev1.BodyR
 
 // writeRows writes the responses of messages whose octets are asked for together.
 func (f *fetcher) writeRows(rows []row, ranges []*storev1.BodyRange) error {
-	if len(ranges) > 0 {
-		stream, err := f.mails.open(ranges)
-		if err != nil {
-			return err
-		}
-		defer stream.close()
-		f.mails.stream = stream
-	}
+	f.mails.ranges = ranges
+	defer f.mails.closeStream()
 	for i := range rows {
-		r := &rows[i]
-		if r.mail == nil {
+		if rows[i].mail == nil {
 			continue
 		}
-		if r.streams() {
-			if err := f.mails.stream.ready(); err != nil {
-				return err
-			}
-		}
-		f.writeRow(r)
+		f.writeRow(&rows[i])
 		if f.mails.err != nil {
 			return f.mails.err
 		}
@@ -121,18 +114,6 @@ func (f *fetcher) writeRows(rows []row, ranges []*storev1.BodyRange) error {
 		}
 	}
 	return nil
-}
-
-// streams tells whether a message has octets in the batch's stream.
-func (r *row) streams() bool {
-	for i := range r.data {
-		for _, s := range r.data[i].segments {
-			if s.take > 0 {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // plan finds where an item's octets lie.
@@ -263,180 +244,4 @@ func (d *datum) ask(ranges []*storev1.BodyRange) []*storev1.BodyRange {
 		ranges = append(ranges, last)
 	}
 	return ranges
-}
-
-// write writes an item's octets as a literal. An error in the midst of one breaks the dialogue: the connection is cut.
-func (m *mails) write(d *datum) {
-	out := m.s.out
-	switch {
-	case d.none:
-		out.Str("NIL")
-	case d.part != nil:
-		m.writeBinary(d)
-	case d.filter:
-		m.writeFiltered(d)
-	default:
-		m.literal("{", d.size)
-		m.broken(m.copySegments(d, func(p []byte) { out.Write(p) }))
-	}
-}
-
-// literal announces octets.
-func (m *mails) literal(open string, size int64) {
-	b := append(m.s.out.Take(), open...)
-	b = strconv.AppendInt(b, size, 10)
-	m.s.out.Give(append(b, "}\r\n"...))
-}
-
-// broken ends the connection after a literal that could not be written in whole.
-func (m *mails) broken(err error) {
-	if err != nil {
-		m.fail(err)
-		m.s.readErr = err
-		m.s.Cut()
-	}
-}
-
-func (m *mails) copySegments(d *datum, to func([]byte)) error {
-	for _, s := range d.segments {
-		if s.take == 0 {
-			to(s.local)
-			continue
-		}
-		if err := m.stream.skip(s.skip); err != nil {
-			return err
-		}
-		if err := m.stream.take(s.take, to); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// writeFiltered reads a header and writes the fields that are wanted.
-func (m *mails) writeFiltered(d *datum) {
-	header := make([]byte, 0, d.size)
-	err := m.copySegments(d, func(p []byte) { header = append(header, p...) })
-	if err != nil {
-		// Nothing is announced yet, but the response has begun.
-		m.broken(err)
-		return
-	}
-	fields := message.FilterHeader(nil, header, d.item.fields, d.item.not)
-	r := cut(message.Range{Length: int64(len(fields))}, d.item)
-	m.literal("{", r.Length)
-	m.s.out.Write(fields[r.Offset:r.End()])
-}
-
-// writeBinary writes a part decoded, or its size so. A small part is decoded in memory; a large one is read once for its
-// size and once more to be written, so that no part takes much memory.
-func (m *mails) writeBinary(d *datum) {
-	encoding := d.part.Encoding
-	if d.item.kind == itemBinarySize {
-		size, err := message.DecodedSize(encoding, m.reader(d))
-		if err != nil {
-			m.broken(err)
-			return
-		}
-		m.s.out.Num(uint64(size))
-		return
-	}
-	if d.at.Length <= decodeMemory {
-		raw, err := m.readSeen(d.mail, d.at)
-		var data []byte
-		if err == nil {
-			data, err = decode(encoding, bytes.NewReader(raw))
-		}
-		if err != nil {
-			m.broken(err)
-			return
-		}
-		r := cut(message.Range{Length: int64(len(data))}, d.item)
-		m.literal("~{", r.Length)
-		m.s.out.Write(data[r.Offset:r.End()])
-		return
-	}
-	size, err := message.DecodedSize(encoding, m.reader(d))
-	if err != nil {
-		m.broken(err)
-		return
-	}
-	r := cut(message.Range{Length: size}, d.item)
-	m.literal("~{", r.Length)
-	m.broken(m.copyDecoded(d, r))
-}
-
-// copyDecoded writes a range of what a part decodes to.
-func (m *mails) copyDecoded(d *datum, r message.Range) error {
-	from := m.reader(d)
-	defer from.close()
-	decoded, err := message.NewDecoder(d.part.Encoding, from)
-	if err != nil {
-		return err
-	}
-	if _, err := io.CopyN(io.Discard, decoded, r.Offset); err != nil {
-		return err
-	}
-	_, err = io.CopyN(m.s.out, decoded, r.Length)
-	return err
-}
-
-func decode(encoding string, r io.Reader) ([]byte, error) {
-	d, err := message.NewDecoder(encoding, r)
-	if err != nil {
-		return nil, err
-	}
-	return io.ReadAll(d)
-}
-
-// partReader reads a part as readers see it, by a call of its own.
-type partReader struct {
-	m      *mails
-	mail   *mail
-	pieces []message.Piece
-	stream *bodyStream
-	left   int64
-}
-
-func (m *mails) reader(d *datum) *partReader {
-	return &partReader{m: m, mail: d.mail, pieces: d.mail.overlay.Pieces(nil, d.at, d.mail.email.GetSize())}
-}
-
-// Read reads on.
-func (r *partReader) Read(p []byte) (int, error) {
-	for r.left == 0 {
-		r.close()
-		if len(r.pieces) == 0 {
-			return 0, io.EOF
-		}
-		piece := r.pieces[0]
-		r.pieces = r.pieces[1:]
-		if piece.Prefix {
-			r.stream = &bodyStream{m: r.m, held: r.mail.overlay.Prefix[piece.Offset:piece.End()], cancel: func() {}}
-		} else {
-			var err error
-			r.stream, err = r.m.open([]*storev1.BodyRange{{BlobId: r.mail.email.GetBlobId(), Offset: piece.Offset, Length: piece.Length}})
-			if err != nil {
-				return 0, err
-			}
-		}
-		r.left = piece.Length
-	}
-	if err := r.stream.ready(); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = errShortBody
-		}
-		return 0, err
-	}
-	n := copy(p, r.stream.held)
-	r.stream.held = r.stream.held[n:]
-	r.left -= int64(n)
-	return n, nil
-}
-
-func (r *partReader) close() {
-	if r.stream != nil {
-		r.stream.cancel()
-		r.stream = nil
-	}
 }

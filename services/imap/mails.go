@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/mailfarm/mailfarm/internal/message"
 	"github.com/mailfarm/mailfarm/internal/obs"
@@ -16,6 +15,7 @@ type mail struct {
 	email   *storev1.Email
 	overlay message.Overlay
 	index   *message.Index // see mails.indexOf
+	lost    error          // that the body is not there, once that is known
 }
 
 // size is the message's as readers see it.
@@ -26,7 +26,10 @@ type mails struct {
 	s      *session
 	ctx    context.Context
 	cancel context.CancelFunc
-	stream *bodyStream // of this batch
+	// ranges are what the batch asks for, and stream is of some of them, up to the last; see prepare.
+	ranges []*storev1.BodyRange
+	stream *bodyStream
+	room   []byte // for an item's octets
 	// err is what went wrong while a response was written: the command fails, and the connection if its stream is broken.
 	err error
 }
@@ -38,6 +41,14 @@ func (s *session) newMails() *mails {
 }
 
 func (m *mails) close() { m.cancel() }
+
+// closeStream gives the batch's stream back, if there is one.
+func (m *mails) closeStream() {
+	if m.stream != nil {
+		m.stream.close()
+		m.stream = nil
+	}
+}
 
 // load asks for emails; what is not there is left out.
 func (m *mails) load(ids []uint64, withIndex bool) (map[uint64]*mail, error) {
@@ -67,8 +78,8 @@ func (m *mails) load(ids []uint64, withIndex bool) (map[uint64]*mail, error) {
 // indexOf gives a message's part index. One of another version is made anew from the body, which is the only time that
 // reading mail parses it.
 func (m *mails) indexOf(mail *mail) (*message.Index, error) {
-	if mail.index != nil {
-		return mail.index, nil
+	if mail.index != nil || mail.lost != nil {
+		return mail.index, mail.lost
 	}
 	ix, err := message.Decode(mail.email.GetPartIndex())
 	if err != nil {
@@ -122,18 +133,14 @@ func (m *mails) fail(err error) {
 }
 
 // appendEnvelope writes ENVELOPE as the part index has it, unless the overlay shows or hides a field of it.
-func (m *mails) appendEnvelope(b []byte, mail *mail) []byte {
+func (m *mails) appendEnvelope(b []byte, mail *mail) ([]byte, error) {
 	if len(mail.overlay.Cuts) == 0 && !touchesEnvelope(mail.overlay.Prefix) {
 		if e := message.EnvelopeOf(mail.email.GetPartIndex()); e != nil {
-			return append(b, e...)
+			return append(b, e...), nil
 		}
 	}
 	e, err := m.envelope(mail)
-	if err != nil {
-		m.fail(err)
-		return append(b, "(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)"...)
-	}
-	return append(b, e...)
+	return append(b, e...), err
 }
 
 func (m *mails) envelope(mail *mail) ([]byte, error) {
@@ -179,26 +186,21 @@ func touchesEnvelope(prefix []byte) bool {
 	return touches
 }
 
-func (m *mails) appendBody(b []byte, mail *mail) []byte {
+func (m *mails) appendBody(b []byte, mail *mail) ([]byte, error) {
 	ix, err := m.indexOf(mail)
 	if err != nil {
-		m.fail(err)
-		return append(b, unknownBody...)
+		return b, err
 	}
-	return ix.AppendBody(b)
+	return ix.AppendBody(b), nil
 }
 
-func (m *mails) appendBodyStructure(b []byte, mail *mail) []byte {
+func (m *mails) appendBodyStructure(b []byte, mail *mail) ([]byte, error) {
 	if s := message.BodyStructureOf(mail.email.GetPartIndex()); s != nil {
-		return append(b, s...)
+		return append(b, s...), nil
 	}
 	ix, err := m.indexOf(mail)
 	if err != nil {
-		m.fail(err)
-		return append(b, unknownBody...)
+		return b, err
 	}
-	return append(b, ix.BodyStructure()...)
+	return append(b, ix.BodyStructure()...), nil
 }
-
-// unknownBody stands where no index could be had: the response is sound, and the command fails.
-var unknownBody = strings.Join([]string{`("APPLICATION"`, `"OCTET-STREAM"`, "NIL", "NIL", "NIL", `"BINARY"`, "0)"}, " ")

@@ -21,7 +21,7 @@ func (s *session) push() {
 		if p := recover(); p != nil {
 			s.svc.metrics.panics.Inc()
 			s.log.Error("panicked", panicAttr(p), obs.Stack(debug.Stack()))
-			s.Cut()
+			s.sever()
 		}
 	}()
 	s.mu.Lock()
@@ -38,6 +38,6 @@ func (s *session) push() {
 		s.svc.metrics.pushes.Inc()
 	}
 	if s.out.Flush() != nil || s.over {
-		s.Cut()
+		s.sever()
 	}
 }

@@ -25,6 +25,7 @@ type Service struct {
 	plaintext front.Networks
 	cache     *view.Cache
 	hub       *hub
+	broken    brokenBodies
 	front     *front.Server
 	pushes    sync.WaitGroup // begun by sessions that have not ended
 }

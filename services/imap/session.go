@@ -65,10 +65,24 @@ func newSession(svc *Service, nc net.Conn, client netip.Addr, implicit bool) *se
 	return s
 }
 
-// Cut ends the session now, with the calls of other roles that it waits for.
+// lastWords is how long a session that is cut may take to say BYE and to end.
+const lastWords = 500 * time.Millisecond
+
+// Cut ends the session now, with the calls of other roles that it waits for. A client whose octets are awaited, as those of
+// a literal of APPEND, is told BYE (RFC 9051 §7.1.5); one that does not read is closed after lastWords.
 func (s *session) Cut() {
+	if s.cut.Swap(true) {
+		return
+	}
 	s.cancel()
-	s.conn.Cut()
+	s.raw.SetReadDeadline(time.Unix(1, 0))
+	s.lastly.Store(time.AfterFunc(lastWords, s.sever))
+}
+
+// sever ends the session now, without a word.
+func (s *session) sever() {
+	s.cancel()
+	s.conn.sever()
 }
 
 // utf8OK tells that the client takes UTF-8 in quoted strings and mailbox names (RFC 6855 §3, RFC 9051 §5.1).

@@ -26,7 +26,7 @@ func (s *session) startTLS(l *wire.Lexer) (reply, error) {
 	if err := s.handshake(s.ctx); err != nil {
 		s.log.Info("TLS handshake failed", obs.Error(err))
 		s.readErr = err
-		s.Cut()
+		s.sever()
 	}
 	return reply{silent: true}, nil
 }
