@@ -129,20 +129,3 @@ func TestMsmtpSends(t *testing.T) {
 		})
 	}
 }
-
-// TestNeomuttSends sends from the command line of a mail reader.
-func TestNeomuttSends(t *testing.T) {
-	harness.Need(t, "neomutt")
-	f := harness.StartDev(t)
-	p := harness.NewProgram(t)
-	rc := neomuttConfig(t, f, p.Home)
-	p.Stdin = []byte("Written in neomutt.\n.\nGrüße\n")
-	p.Run("neomutt", "-F", rc, "-s", "from-neomutt", "--", bob)
-	f.Settle()
-	for _, m := range f.Mailbox(bob, "INBOX") {
-		if m.Subject == "from-neomutt" && bytes.HasSuffix(m.Raw, []byte("\r\n\r\nWritten in neomutt.\r\n.\r\nGrüße\r\n")) {
-			return
-		}
-	}
-	t.Errorf("bob has no such message: %q", inMailbox(f, bob, "INBOX"))
-}
