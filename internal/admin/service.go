@@ -3,10 +3,13 @@ package admin
 import (
 	"bytes"
 	"context"
+	"errors"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -49,22 +52,28 @@ func (s *Service) Version(context.Context, *adminv1.VersionRequest) (*adminv1.Ve
 }
 
 const (
-	// followRoom is how many batches may wait for a slow follower; what finds no room is not shown.
-	followRoom = 1024
+	// followRoom is how many parcels of events may wait for a slow follower; what finds no room is not shown.
+	followRoom = 256
 	// deadLimit is how many dead letters are listed at most.
 	deadLimit = 10_000
+	// deadBytes bounds what a list of dead letters holds, octets: the payload of those beyond is left out.
+	deadBytes = 8 << 20
 )
 
 // Follow streams events live until the caller hangs up.
 func (s *Service) Follow(req *adminv1.FollowRequest, stream grpc.ServerStreamingServer[adminv1.FollowResponse]) error {
-	events := make(chan *mailv1.TraceBatch, followRoom)
-	stop, err := s.bus.Listen(bus.TraceAll, func(_ string, payload []byte) {
-		batch := &mailv1.TraceBatch{}
-		if proto.Unmarshal(payload, batch) != nil {
+	subject, read, err := source(req)
+	if err != nil {
+		return err
+	}
+	events := make(chan []*mailv1.TraceEvent, followRoom)
+	stop, err := s.bus.Listen(subject, func(_ string, payload []byte) {
+		matching := slices.DeleteFunc(read(payload), func(ev *mailv1.TraceEvent) bool { return !matches(req, ev) })
+		if len(matching) == 0 {
 			return
 		}
 		select {
-		case events <- batch:
+		case events <- matching:
 		default:
 		}
 	})
@@ -79,21 +88,36 @@ func (s *Service) Follow(req *adminv1.FollowRequest, stream grpc.ServerStreaming
 		select {
 		case <-stream.Context().Done():
 			return nil
-		case batch := <-events:
-			resp := &adminv1.FollowResponse{}
-			for _, ev := range batch.Events {
-				if matches(req, ev) {
-					resp.Events = append(resp.Events, ev)
-				}
-			}
-			if len(resp.Events) == 0 {
-				continue
-			}
-			if err := stream.Send(resp); err != nil {
+		case matching := <-events:
+			if err := stream.Send(&adminv1.FollowResponse{Events: matching}); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// source is where the events come from: one message's has a subject of its own, so that it costs the farm nothing else.
+func source(req *adminv1.FollowRequest) (subject string, read func([]byte) []*mailv1.TraceEvent, err error) {
+	if len(req.QueueId) == 0 {
+		return bus.TraceAll, func(payload []byte) []*mailv1.TraceEvent {
+			batch := &mailv1.TraceBatch{}
+			if proto.Unmarshal(payload, batch) != nil {
+				return nil
+			}
+			return batch.Events
+		}, nil
+	}
+	id, err := envelope.QueueIDFrom(req.QueueId)
+	if err != nil {
+		return "", nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	return bus.Follow(id.String()), func(payload []byte) []*mailv1.TraceEvent {
+		ev := &mailv1.TraceEvent{}
+		if proto.Unmarshal(payload, ev) != nil {
+			return nil
+		}
+		return []*mailv1.TraceEvent{ev}
+	}, nil
 }
 
 // matches tells whether an event fulfils all conditions that were given.
@@ -114,29 +138,49 @@ func (s *Service) ListDead(ctx context.Context, req *adminv1.ListDeadRequest) (*
 		return nil, status.Error(codes.Unavailable, err.Error())
 	}
 	resp := &adminv1.ListDeadResponse{}
+	room := deadBytes
 	for _, d := range dead {
-		resp.Dead = append(resp.Dead, &adminv1.Dead{Sequence: d.Sequence, Letter: d.Letter, QueueId: queueIDOf(d.Letter)})
+		x := &adminv1.Dead{Sequence: d.Sequence, Letter: d.Letter, QueueId: queueIDOf(d.Letter.Payload)}
+		if room -= len(d.Letter.Payload); room < 0 {
+			x.Letter = &mailv1.DeadLetter{Subject: d.Letter.Subject, Reason: d.Letter.Reason, TimeNs: d.Letter.TimeNs, Deliveries: d.Letter.Deliveries}
+		}
+		resp.Dead = append(resp.Dead, x)
 	}
 	return resp, nil
 }
 
-// queueIDOf finds the queue id in a payload: field 1 of every kind of work.
-func queueIDOf(letter *mailv1.DeadLetter) []byte {
-	number, kind, n := protowire.ConsumeTag(letter.Payload)
-	if n < 0 || number != 1 || kind != protowire.BytesType {
-		return nil
+// queueIDOf finds the queue id in a payload: field 1 of every kind of work. Poison may be anything.
+func queueIDOf(payload []byte) []byte {
+	for len(payload) > 0 {
+		number, kind, n := protowire.ConsumeTag(payload)
+		if n < 0 {
+			return nil
+		}
+		payload = payload[n:]
+		if number != 1 {
+			if n = protowire.ConsumeFieldValue(number, kind, payload); n < 0 {
+				return nil
+			}
+			payload = payload[n:]
+			continue
+		}
+		if kind != protowire.BytesType {
+			return nil
+		}
+		id, n := protowire.ConsumeBytes(payload)
+		if n < 0 || len(id) != len(envelope.QueueID{}) {
+			return nil
+		}
+		return id
 	}
-	id, n := protowire.ConsumeBytes(letter.Payload[n:])
-	if n < 0 || len(id) != len(envelope.QueueID{}) {
-		return nil
-	}
-	return id
+	return nil
 }
 
-// RetryDead puts dead letters back to work.
+// RetryDead puts dead letters back to work. With all, one that another has retried meanwhile is passed over.
 func (s *Service) RetryDead(ctx context.Context, req *adminv1.RetryDeadRequest) (*adminv1.RetryDeadResponse, error) {
 	sequences := req.Sequences
 	if req.All {
+		sequences = nil
 		dead, err := s.bus.ListDead(ctx, deadLimit)
 		if err != nil {
 			return nil, status.Error(codes.Unavailable, err.Error())
@@ -147,10 +191,16 @@ func (s *Service) RetryDead(ctx context.Context, req *adminv1.RetryDeadRequest) 
 	}
 	resp := &adminv1.RetryDeadResponse{}
 	for _, seq := range sequences {
-		if err := s.bus.RetryDead(ctx, seq, seq); err != nil {
+		err := s.bus.RetryDead(ctx, seq, seq)
+		switch {
+		case err == nil:
+			resp.Retried++
+		case errors.Is(err, jetstream.ErrMsgNotFound) && req.All:
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+			return nil, status.Errorf(codes.NotFound, "there is no dead letter %d (%d were retried)", seq, resp.Retried)
+		default:
 			return nil, status.Errorf(codes.Unavailable, "retry dead letter %d (%d were retried): %v", seq, resp.Retried, err)
 		}
-		resp.Retried++
 	}
 	return resp, nil
 }
