@@ -10,17 +10,28 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 
 	"github.com/mailfarm/mailfarm/internal/obs"
 )
 
-// checkTime bounds one readiness check.
-const checkTime = 2 * time.Second
+const (
+	// checkTime bounds one readiness check.
+	checkTime = 2 * time.Second
+	// maxConns bounds connections: more wait.
+	maxConns = 64
+	// readTime bounds a request, writeTime an answer: longer than a profile of 30 s.
+	readTime, writeTime = 5 * time.Second, time.Minute
+	// stopTime is how long answers under way may take at the end.
+	stopTime = 500 * time.Millisecond
+)
 
 // Check tells whether a part that this process needs can serve now.
 type Check struct {
@@ -34,53 +45,101 @@ type Server struct {
 	listener net.Listener
 	http     *http.Server
 	log      *slog.Logger
-	checks   []Check
+	checks   []*check
 	draining atomic.Bool
+}
+
+// check is a Check of which at most one runs: who asks meanwhile shares its answer.
+type check struct {
+	Check
+	mu     sync.Mutex
+	flight *flight // guarded by mu
+}
+
+// flight is a check under way; err is set when done is closed.
+type flight struct {
+	done chan struct{}
+	err  error
 }
 
 // New makes a server on l.
 func New(l net.Listener, log *slog.Logger, metrics prometheus.Gatherer, checks []Check) *Server {
-	s := &Server{listener: l, log: log, checks: checks}
+	s := &Server{listener: netutil.LimitListener(l, maxConns), log: log}
+	for _, c := range checks {
+		s.checks = append(s.checks, &check{Check: c})
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	if addr, ok := l.Addr().(*net.TCPAddr); ok && addr.IP.IsLoopback() {
 		// Profiles show what the process works on: for who is on this machine only.
-		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+		mux.HandleFunc("GET /debug/pprof/", local(pprof.Index))
+		mux.HandleFunc("GET /debug/pprof/profile", local(pprof.Profile))
+		mux.HandleFunc("GET /debug/pprof/trace", local(pprof.Trace))
 	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "mailfarm: see /healthz, /readyz and /metrics")
 	})
-	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+	s.http = &http.Server{Handler: mux, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	return s
+}
+
+// local refuses requests that name another host than this machine: a web page whose name leads here could make a browser ask.
+func local(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.Host)
+		if err != nil {
+			host = r.Host
+		}
+		if ip := net.ParseIP(strings.Trim(host, "[]")); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			http.Error(w, "ask for localhost", http.StatusForbidden)
+			return
+		}
+		h(w, r)
+	}
 }
 
 // Drain turns readiness off: load balancers send new connections elsewhere.
 func (s *Server) Drain() { s.draining.Store(true) }
 
-// Run serves until ctx ends.
+// Run serves until ctx ends; answers under way get a moment more.
 func (s *Server) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { s.http.Close() })
-	defer stop()
-	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+		defer cancel()
+		if s.http.Shutdown(limit) != nil {
+			s.http.Close()
+		}
+	})
+	err := s.http.Serve(s.listener)
+	if !stop() {
+		<-stopped
+	}
+	if !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve HTTP: %w", err)
 	}
 	return nil
 }
 
+// ready asks all parts at once. One that does not answer in time is away, and is not asked again before it has.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), checkTime)
-	defer cancel()
 	code, parts := http.StatusOK, map[string]string{}
 	if s.draining.Load() {
 		code, parts["process"] = http.StatusServiceUnavailable, "draining"
 	}
-	for _, c := range s.checks {
+	ctx, cancel := context.WithTimeout(r.Context(), checkTime)
+	defer cancel()
+	flights := make([]*flight, len(s.checks))
+	for i, c := range s.checks {
+		flights[i] = c.ask()
+	}
+	for i, c := range s.checks {
 		parts[c.Name] = "ready"
-		if err := c.Ask(ctx); err != nil {
+		if err := flights[i].wait(ctx); err != nil {
 			code, parts[c.Name] = http.StatusServiceUnavailable, "away"
 			s.log.DebugContext(ctx, "not ready", "part", c.Name, obs.Error(err))
 		}
@@ -88,4 +147,47 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	json.NewEncoder(w).Encode(parts)
+}
+
+// errSlow is a part that has not answered.
+var errSlow = errors.New("no answer in time")
+
+func (f *flight) wait(ctx context.Context) error {
+	select {
+	case <-f.done:
+		return f.err
+	case <-ctx.Done():
+	}
+	select { // it may have answered while another was waited for
+	case <-f.done:
+		return f.err
+	default:
+		return errSlow
+	}
+}
+
+// ask runs the check beside the caller, or finds the one that runs. Its time is its own: who asked first may hang up.
+func (c *check) ask() *flight {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flight != nil {
+		return c.flight
+	}
+	f := &flight{done: make(chan struct{})}
+	c.flight = f
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), checkTime)
+		defer cancel()
+		defer func() {
+			if p := recover(); p != nil {
+				f.err = fmt.Errorf("panic: %v", p)
+			}
+			c.mu.Lock()
+			c.flight = nil
+			c.mu.Unlock()
+			close(f.done)
+		}()
+		f.err = c.Ask(ctx)
+	}()
+	return f
 }
