@@ -5,6 +5,7 @@ LDFLAGS := -X main.version=$(VERSION)
 BIN := bin
 TOOLS := $(abspath $(BIN)/tools)
 FUZZTIME ?= 10s
+TAG ?= local
 export GOFLAGS := -buildvcs=false
 
 .PHONY: help
@@ -18,6 +19,22 @@ dev: build ## start mailfarm on loopback, ready to try
 .PHONY: build
 build: ## build bin/mailfarm
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/mailfarm ./cmd/mailfarm
+
+.PHONY: images
+images: ## make the images of the farm, from Go modules and Debian packages
+	TAG='$(TAG)' VERSION='$(VERSION)' deploy/images/build
+
+.PHONY: farm
+farm: ## start the farm of deploy/compose, each role a service, ready to try
+	deploy/compose/farm up
+
+.PHONY: farm-down
+farm-down: ## stop that farm; its data stay
+	deploy/compose/farm down
+
+.PHONY: farm-test
+farm-test: ## try a farm of its own on the Docker engine while its parts die
+	deploy/compose/test
 
 .PHONY: test
 test: ## run all tests; installs the external programs they use where it may
@@ -38,6 +55,10 @@ e2e: ## run the tests of the whole, with real clients
 .PHONY: fault
 fault: ## run the crash and kill tests, long form
 	tests/run fault-long
+
+.PHONY: mixed-test
+mixed-test: ## roll a farm from an older build (OLD: a commit) to this one and back, under load
+	tests/mixed
 
 .PHONY: bench
 bench: ## run the Go benchmarks

@@ -28,18 +28,22 @@ func newAccount() *cobra.Command {
 
 func accountAdd(d *door) *cobra.Command {
 	var secret passwordSource
+	var shared bool
 	c := &cobra.Command{
 		Use:     "add ADDRESS",
 		Short:   "Add an account; the password is asked for",
-		Example: "  mailfarm account add carol@example.org\n  mailfarm account add carol@example.org --password-file carol.secret",
+		Example: "  mailfarm account add carol@example.org\n  mailfarm account add carol@example.org --password-file carol.secret\n  mailfarm account add sales@example.org --shared",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			password, err := secret.read(c.InOrStdin())
-			if err != nil {
-				return err
+			var password string
+			if !shared || secret.file != "" {
+				var err error
+				if password, err = secret.read(c.InOrStdin()); err != nil {
+					return err
+				}
 			}
 			return d.call(c.Context(), func(ctx context.Context, conn *grpc.ClientConn) error {
-				resp, err := directoryv1.NewAccountsClient(conn).AddAccount(ctx, &directoryv1.AddAccountRequest{Address: args[0], Password: password})
+				resp, err := directoryv1.NewAccountsClient(conn).AddAccount(ctx, &directoryv1.AddAccountRequest{Address: args[0], Password: password, Shared: shared})
 				if err != nil {
 					return err
 				}
@@ -52,6 +56,7 @@ func accountAdd(d *door) *cobra.Command {
 		},
 	}
 	secret.flag(c)
+	c.Flags().BoolVar(&shared, "shared", false, `an account that several work in ("mailfarm acl set" says who); it needs no password`)
 	return c
 }
 
@@ -114,7 +119,7 @@ func accountPasswd(d *door) *cobra.Command {
 func accountRemove(d *door) *cobra.Command {
 	return &cobra.Command{
 		Use:     "remove ADDRESS",
-		Short:   "Remove an account: nobody can log in or send to it any more; its mail stays stored",
+		Short:   "Remove an account: nobody can log in or send to it any more; `undelete account` brings it back until its retention ends",
 		Example: "  mailfarm account remove carol@example.org",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {

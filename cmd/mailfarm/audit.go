@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc"
 
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
@@ -15,34 +15,64 @@ import (
 // errUnaccounted ends the audit verb with status 1: its output has told the rest.
 var errUnaccounted = errors.New("recipients are unaccounted for")
 
+// auditTime bounds an audit: one of a large farm takes its time, so that mail goes first.
+const auditTime = 24 * time.Hour
+
 func newAudit() *cobra.Command {
 	d := &door{}
+	var since, until string
+	req := &storev1.AuditRequest{}
 	c := &cobra.Command{
 		Use:   "audit",
 		Short: "Account for every recipient ever accepted; exit status 1 if one is unaccounted for",
 		Long: `Account for every recipient of every accepted message, by comparing what the blob store, the ledger and the
 mailboxes hold. Each recipient is in exactly one state. "unaccounted" must be 0: anything else is an alarm, and the
-exit status is 1.`,
-		Example: "  mailfarm audit\n  mailfarm audit --json",
+exit status is 1.
+
+What an earlier audit found settled is counted as it was; --full looks at everything again. One store process, the elected
+auditor, does both by itself (ledger.audit_every, ledger.audit_full_every) and shows the result in its metrics; --last shows
+that result and who it is.`,
+		Example: "  mailfarm audit\n  mailfarm audit --last --json\n  mailfarm audit --full\n  mailfarm audit --since 24h --until 1h",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return d.call(c.Context(), func(ctx context.Context, conn *grpc.ClientConn) error {
-				resp, err := storev1.NewQueueClient(conn).Audit(ctx, &storev1.AuditRequest{})
-				if err != nil {
-					return err
-				}
-				if err := d.printAudit(c.OutOrStdout(), resp); err != nil {
-					return err
-				}
-				if resp.Unaccounted > 0 {
-					return errUnaccounted
-				}
-				return nil
-			})
+			var err error
+			if req.SinceNs, req.UntilNs, err = span(since, until, time.Now()); err != nil {
+				return err
+			}
+			if req.Last && (req.Full || since+until != "") {
+				return errors.New("--last shows the latest audit as it was: it goes with no other condition")
+			}
+			return d.audit(c, req)
 		},
 	}
 	d.flags(c)
+	f := c.Flags()
+	f.BoolVar(&req.Full, "full", false, "look at everything again, also at what earlier audits found settled")
+	f.BoolVar(&req.Last, "last", false, "show the elected auditor's latest audit instead of making one")
+	f.StringVar(&since, "since", "", "messages accepted since: 30m, 24h, 2006-01-02, 2006-01-02T15:04:05")
+	f.StringVar(&until, "until", "", "messages accepted until, in the same forms")
 	return c
+}
+
+func (d *door) audit(c *cobra.Command, req *storev1.AuditRequest) error {
+	conn, err := d.dial()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(c.Context(), auditTime)
+	defer cancel()
+	resp, err := storev1.NewQueueClient(conn).Audit(ctx, req)
+	if err != nil {
+		return err
+	}
+	if err := d.printAudit(c.OutOrStdout(), resp); err != nil {
+		return err
+	}
+	if resp.Unaccounted > 0 {
+		return errUnaccounted
+	}
+	return nil
 }
 
 type auditJSON struct {
@@ -61,6 +91,9 @@ type auditJSON struct {
 	Added       uint64        `json:"added"`
 	Generated   uint64        `json:"generated"`
 	Frames      uint64        `json:"frames"`
+	Settled     uint64        `json:"settled"`
+	Auditor     string        `json:"auditor"`
+	AuditedAt   string        `json:"audited_at,omitempty"`
 	Findings    []findingJSON `json:"findings"`
 }
 
@@ -74,7 +107,10 @@ func (d *door) printAudit(w io.Writer, r *storev1.AuditResponse) error {
 	a := auditJSON{
 		Accepted: r.Accepted, Delivered: r.Delivered, Relayed: r.Relayed, Bounced: r.Bounced, Expanded: r.Expanded, Discarded: r.Discarded,
 		Quarantined: r.Quarantined, Pending: r.Pending, Queued: r.Queued, Held: r.Held, Dead: r.Dead, Unaccounted: r.Unaccounted,
-		Added: r.Added, Generated: r.Generated, Frames: r.Frames, Findings: []findingJSON{},
+		Added: r.Added, Generated: r.Generated, Frames: r.Frames, Settled: r.Settled, Auditor: r.Auditor, Findings: []findingJSON{},
+	}
+	if r.AuditedNs != 0 {
+		a.AuditedAt = time.Unix(0, r.AuditedNs).UTC().Format(time.RFC3339)
 	}
 	for _, f := range r.Findings {
 		a.Findings = append(a.Findings, findingJSON{queueID(f.QueueId), f.Number, f.Problem})
@@ -106,6 +142,9 @@ func (d *door) printAudit(w io.Writer, r *storev1.AuditResponse) error {
 	}
 	for _, f := range a.Findings {
 		fmt.Fprintf(w, "! %s recipient %d: %s\n", f.QueueID, f.Recipient, f.Problem)
+	}
+	if a.Auditor != "" {
+		fmt.Fprintf(w, "%-12s %10s  its latest audit ended %s\n", "auditor", a.Auditor, when(r.AuditedNs))
 	}
 	return nil
 }

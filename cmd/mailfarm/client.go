@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -32,7 +33,7 @@ type door struct {
 func (d *door) flags(c *cobra.Command) {
 	f := c.PersistentFlags()
 	f.StringVar(&d.target, "admin", os.Getenv("MAILFARM_ADMIN"), `the farm's admin door: "unix:PATH" or "HOST:PORT" (MAILFARM_ADMIN); default: the socket in --data`)
-	f.StringVar(&d.data, "data", "./data", "the data folder of a mailfarm running on this machine")
+	f.StringVar(&d.data, "data", cmp.Or(os.Getenv("MAILFARM_DATA"), "./data"), "the data folder of a mailfarm running on this machine (MAILFARM_DATA)")
 	f.StringVar(&d.ca, "ca", "", "file with the CA certificate of the admin port (HOST:PORT only)")
 	f.StringVar(&d.cert, "cert", "", "file with the client certificate for the admin port")
 	f.StringVar(&d.key, "key", "", "file with the key of --cert")
@@ -72,6 +73,9 @@ func clientTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read --cert and --key: %w", err)
 	}
+	if time.Now().After(cert.Leaf.NotAfter) {
+		return nil, fmt.Errorf("--cert %s is over since %s: make a new one with `mailfarm ca issue`", certFile, cert.Leaf.NotAfter.Local().Format("2006-01-02 15:04"))
+	}
 	pem, err := os.ReadFile(caFile)
 	if err != nil {
 		return nil, fmt.Errorf("read --ca: %w", err)
@@ -81,6 +85,18 @@ func clientTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
 		return nil, fmt.Errorf("read --ca: %s holds no certificate", caFile)
 	}
 	return &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: pool, MinVersion: tls.VersionTLS13}, nil
+}
+
+// tell says what went wrong with a command: only those that knock at a running farm's door have flags to say where it is.
+func tell(c *cobra.Command, err error) string {
+	if c.Flag("admin") == nil {
+		return err.Error()
+	}
+	text := explain(err)
+	if f := c.Flag("cert"); f != nil && f.Changed && status.Code(err) == codes.Unavailable {
+		text += "; it may not take --cert: an operator's certificate (mailfarm ca issue NAME --use operator) of the door's own authority opens it"
+	}
+	return text
 }
 
 // explain turns an error of a call into a sentence that says what to do.

@@ -71,7 +71,7 @@ func runDev(ctx context.Context, o *devFlags, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return start(ctx, cfg, func(ctx context.Context, f *farm.Farm) error {
+	return start(ctx, cfg, farm.Whole, func(ctx context.Context, f *farm.Farm) error {
 		if _, err := f.Seed(ctx); err != nil {
 			return fmt.Errorf("make the first accounts: %w", err)
 		}
@@ -80,12 +80,12 @@ func runDev(ctx context.Context, o *devFlags, out io.Writer) error {
 }
 
 // start builds a farm, prepares it and runs it until it is told to end.
-func start(ctx context.Context, cfg farm.Config, prepare func(context.Context, *farm.Farm) error) error {
+func start(ctx context.Context, cfg farm.Config, shape farm.Shape, prepare func(context.Context, *farm.Farm) error) error {
 	log, err := cfg.Log.Logger(os.Stderr)
 	if err != nil {
 		return err
 	}
-	f, err := farm.New(ctx, cfg, version, log)
+	f, err := farm.New(ctx, cfg, shape, version, log)
 	if err != nil {
 		return err
 	}

@@ -23,17 +23,18 @@ func main() {
 	os.Exit(code)
 }
 
-// execute runs one command line and returns the exit status: 0 done, 1 an audit that found something, 2 an error.
+// execute runs one command line and returns the exit status: 0 done, 1 an audit or a check that found something or an import that left
+// messages, 2 an error.
 func execute(ctx context.Context, args []string) int {
 	root := newRoot()
 	root.SetArgs(args)
-	switch err := root.ExecuteContext(ctx); {
+	switch c, err := root.ExecuteContextC(ctx); {
 	case err == nil:
 		return 0
-	case err == errUnaccounted:
+	case err == errUnaccounted, err == errDamage, err == errLeft:
 		return 1
 	default:
-		fmt.Fprintln(os.Stderr, "mailfarm:", explain(err))
+		fmt.Fprintln(os.Stderr, "mailfarm:", tell(c, err))
 		return 2
 	}
 }
@@ -55,8 +56,63 @@ The other commands are the operator's: they talk to a running mailfarm.`,
 		SilenceErrors: true,
 		Version:       version,
 	}
-	root.AddCommand(newDev(), newRun(), newConfig(), newAccount(), newDomain(), newAlias(), newQueue(), newTrace(), newAudit(), newVersion())
+	root.AddCommand(
+		newDev(),
+		newRun(),
+		newSetup(),
+		newJoin(),
+		newFarm(),
+		newConfig(),
+		newAccount(),
+		newDomain(),
+		newAlias(),
+		newGroup(),
+		newACL(),
+		newShare(),
+		newMailbox(),
+		newQueue(),
+		newTrace(),
+		newBan(),
+		newQuota(),
+		newIndex(),
+		newAudit(),
+		newFsck(),
+		newUndelete(),
+		newImport(),
+		newExport(),
+		newMigrate(),
+		newHold(),
+		newRetention(),
+		newExpire(),
+		newBackup(),
+		newRestore(),
+		newBlob(),
+		newCA(),
+		newHealth(),
+		newSecrets(),
+		newDrain(),
+		newVersion(),
+	)
+	sayUsage(root)
 	return root
+}
+
+// sayUsage lets errors of a command line say how it is written.
+func sayUsage(c *cobra.Command) {
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fmt.Errorf("%w: see `%s --help`", err, c.CommandPath())
+	})
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if check(c, args) == nil {
+				return nil
+			}
+			return fmt.Errorf("%s: it is written `%s`: see `%s --help`", strings.Join(append([]string{c.CommandPath()}, args...), " "), c.UseLine(), c.CommandPath())
+		}
+	}
+	for _, sub := range c.Commands() {
+		sayUsage(sub)
+	}
 }
 
 // group is a command that only holds others; a misspelt one is an error, with what was perhaps meant.

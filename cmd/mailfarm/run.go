@@ -2,9 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,42 +15,32 @@ import (
 func newRun() *cobra.Command {
 	var file, data string
 	c := &cobra.Command{
-		Use:   "run all",
-		Short: "Run mailfarm as the configuration file says",
-		Long: `Run mailfarm as the configuration file says.
+		Use:   "run all|ROLE...",
+		Short: "Run mailfarm, or some roles of it, as the configuration file says",
+		Long: `Run mailfarm, or some roles of it, as the configuration file says.
 
-"all" runs every role in this one process, with embedded bus, index and blob store in the data folder.
+"all" runs every role in this one process. Without servers in the configuration it embeds bus, index and blob store in the
+data folder. Roles by name share the work with other processes: they need NATS (bus), PostgreSQL (database), an S3 server
+(blob.s3) and each other (rpc); start as many of each as you like.
 The roles are: ` + strings.Join(farm.Roles, ", ") + `.`,
-		Example:   "  mailfarm run all --config /etc/mailfarm.yaml",
+		Example:   "  mailfarm run all --config /etc/mailfarm.yaml\n  mailfarm run ingress filter --config /etc/mailfarm.yaml --data /var/lib/mailfarm/mx",
 		Args:      cobra.MinimumNArgs(1),
-		ValidArgs: append([]string{"all"}, farm.Roles...),
+		ValidArgs: append([]string{farm.All}, farm.Roles...),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := checkRoles(args); err != nil {
+			shape, err := farm.ShapeOf(args)
+			if err != nil {
 				return err
 			}
 			cfg, err := loadConfig(file, data)
 			if err != nil {
 				return err
 			}
-			return start(c.Context(), cfg, func(ctx context.Context, f *farm.Farm) error { return f.RefuseDevPasswords(ctx) })
+			return start(c.Context(), cfg, shape, func(ctx context.Context, f *farm.Farm) error { return f.RefuseDevPasswords(ctx) })
 		},
 	}
-	c.Flags().StringVar(&file, "config", "", "configuration file")
-	c.Flags().StringVar(&data, "data", "", "data folder, instead of the configuration's")
+	c.Flags().StringVar(&file, "config", os.Getenv("MAILFARM_CONFIG"), "configuration file (MAILFARM_CONFIG)")
+	c.Flags().StringVar(&data, "data", os.Getenv("MAILFARM_DATA"), "data folder, instead of the configuration's (MAILFARM_DATA)")
 	return c
-}
-
-// checkRoles refuses what cannot be run: one process holds the data folder, so roles apart need a farm's infrastructure.
-func checkRoles(roles []string) error {
-	if slices.Equal(roles, []string{"all"}) {
-		return nil
-	}
-	for _, r := range roles {
-		if r != "all" && !slices.Contains(farm.Roles, r) {
-			return fmt.Errorf("no role is called %q: they are %s, or all of them with \"all\"", r, strings.Join(farm.Roles, ", "))
-		}
-	}
-	return errors.New("roles apart from each other need NATS, PostgreSQL and S3, which this version cannot use yet: several processes cannot share one SQLite file or blob directory; use `mailfarm run all`")
 }
 
 // loadConfig reads a file, fills in the defaults and checks it.

@@ -20,6 +20,9 @@ type Config struct {
 	// Backlog is how many accepted messages may wait for the bus in this process; from there on messages are deferred
 	// with 451 4.3.0. Default 100000.
 	Backlog int `yaml:"backlog"`
+	// OverQuota is what is said to a recipient whose mailbox is full: "defer" (452 4.2.2) or "reject" (552 5.2.2), so that
+	// the sender hears of it at once. Default defer.
+	OverQuota string `yaml:"over_quota"`
 }
 
 // Defaults fills in what is not set.
@@ -29,6 +32,7 @@ func (c *Config) Defaults() {
 	setDefault(&c.CommitTimeout, time.Minute)
 	setDefault(&c.PublishTimeout, 2*time.Second)
 	setDefault(&c.Backlog, 100_000)
+	setDefault(&c.OverQuota, OverQuotaDefer)
 }
 
 func setDefault[T comparable](v *T, def T) {
@@ -56,6 +60,9 @@ func (c *Config) Validate() error {
 		if f.value <= 0 {
 			faults = append(faults, fmt.Errorf("%s: %v is not positive", f.key, f.value))
 		}
+	}
+	if c.OverQuota != OverQuotaDefer && c.OverQuota != OverQuotaReject {
+		faults = append(faults, fmt.Errorf("over_quota: %q is neither %s nor %s", c.OverQuota, OverQuotaDefer, OverQuotaReject))
 	}
 	return errors.Join(faults...)
 }

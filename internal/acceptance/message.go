@@ -192,7 +192,7 @@ func (m *Message) trace(event, detail string, took time.Duration) {
 	ev := &mailv1.TraceEvent{
 		TimeNs: m.a.deps.Now().UnixNano(), Stage: "smtp", Event: event, QueueId: m.env.GetQueueId(),
 		ConnId: m.env.GetClient().GetConnId(), ReversePath: m.env.GetReversePath(), Detail: detail,
-		MessageId: m.env.GetMessageId(), DurationUs: took.Microseconds(),
+		MessageId: m.env.GetMessageId(), Client: m.env.GetClient().GetAddress(), DurationUs: took.Microseconds(),
 	}
 	if rcpts := m.env.GetRecipients(); len(rcpts) == 1 {
 		ev.ForwardPath = rcpts[0].GetForwardPath()

@@ -48,6 +48,6 @@ func (t *Transaction) Refused(ctx context.Context, a *Acceptor, c *smtpd.Conn, r
 	a.deps.Log.LogAttrs(ctx, slog.LevelInfo, "recipient refused", attrs...)
 	a.deps.Trace.Emit(&mailv1.TraceEvent{
 		TimeNs: a.deps.Now().UnixNano(), Stage: "smtp", Event: "refused", QueueId: t.QueueID(), ConnId: c.ID(),
-		ReversePath: t.ReversePath(), ForwardPath: string(r.To), Detail: text,
+		ReversePath: t.ReversePath(), ForwardPath: string(r.To), Client: t.env.GetClient().GetAddress(), Detail: text,
 	})
 }

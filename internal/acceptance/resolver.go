@@ -37,8 +37,10 @@ type Resolver struct {
 }
 
 type resolved struct {
-	kind  directoryv1.Kind
-	until time.Time
+	kind directoryv1.Kind
+	// account is set where the address is one's.
+	account uint64
+	until   time.Time
 }
 
 // NewResolver makes a Resolver.
@@ -84,6 +86,13 @@ func (r *Resolver) Kinds(ctx context.Context, dst []directoryv1.Kind, addresses 
 	return dst, nil
 }
 
+// Account is the account of an address that Kinds was asked about a moment ago; 0 for any other.
+func (r *Resolver) Account(a envelope.ForwardPath) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.known[a].account
+}
+
 func (r *Resolver) remember(addresses []string, answers []*directoryv1.Resolution) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -94,7 +103,7 @@ func (r *Resolver) remember(addresses []string, answers []*directoryv1.Resolutio
 	for i, a := range addresses {
 		switch kind := answers[i].GetKind(); kind {
 		case directoryv1.Kind_KIND_ACCOUNT, directoryv1.Kind_KIND_ALIAS:
-			r.known[envelope.ForwardPath(a)] = resolved{kind, until}
+			r.known[envelope.ForwardPath(a)] = resolved{kind, answers[i].GetAccount(), until}
 		}
 	}
 }

@@ -19,6 +19,8 @@ var (
 	ErrIsAlias = errors.New("address is an alias")
 	// ErrIsAccount is an alias whose address is an account's.
 	ErrIsAccount = errors.New("address is an account")
+	// ErrKnown is an account that cannot be forgotten: it is there, or was removed at another time.
+	ErrKnown = errors.New("account is known")
 	// ErrInUse is a domain that still has accounts.
 	ErrInUse = errors.New("domain still has accounts")
 )
@@ -57,6 +59,8 @@ type Outcome struct {
 //
 // Names and addresses are canonical in both directions.
 type Store interface {
+	Remover
+
 	// Version grows with every change, whoever makes it: a cache filled before it grew is stale.
 	Version(ctx context.Context) (uint64, error)
 	// Secret is 32 random octets, made once for the farm: salts of users who do not exist come from it.
@@ -79,8 +83,6 @@ type Store interface {
 	// PutAccounts writes accounts in one transaction, in order, and tells of each what became of it. An error means that
 	// none was written.
 	PutAccounts(ctx context.Context, changes []Change) ([]Outcome, error)
-	// RemoveAccount removes an account; aliases that name it stay. ErrNotFound.
-	RemoveAccount(ctx context.Context, address string) error
 	// ListAccounts lists a domain's accounts, or all for an empty name, by address.
 	ListAccounts(ctx context.Context, domain string) ([]Account, error)
 
@@ -90,4 +92,6 @@ type Store interface {
 	RemoveAlias(ctx context.Context, address string) error
 	// ListAliases lists a domain's aliases, or all, bare ones among them, for an empty name, by address.
 	ListAliases(ctx context.Context, domain string) ([]Alias, error)
+
+	Sharing
 }

@@ -2,11 +2,14 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"net/netip"
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -25,8 +28,12 @@ import (
 // Bus is what the service needs of the bus.
 type Bus interface {
 	Listen(subject string, f func(subject string, payload []byte)) (stop func(), err error)
+	History(ctx context.Context, since, until time.Time, each func(payload []byte) bool) error
 	ListDead(ctx context.Context, limit int) ([]bus.DeadLetter, error)
 	RetryDead(ctx context.Context, seq, key uint64) error
+	Ask(ctx context.Context, subject string, quiet time.Duration) ([][]byte, error)
+	Answer(subject string, f func() []byte) (stop func(), err error)
+	Lags(ctx context.Context) ([]bus.Lag, error)
 }
 
 // Service is adminv1.Admin.
@@ -36,11 +43,25 @@ type Service struct {
 	version string
 	roles   []string
 	started time.Time
+	process Process // nil: of no concern here
+}
+
+// Process is the process that answers, as far as operators may end it.
+type Process interface {
+	// Drain tells it to end; Drained is closed when it has no clients and no work any more; Sessions are those it has.
+	Drain()
+	Drained() <-chan struct{}
+	Sessions() map[string]int
 }
 
 // New makes the service of a process that runs roles.
 func New(b Bus, version string, roles []string, started time.Time) *Service {
 	return &Service{bus: b, version: version, roles: roles, started: started}
+}
+
+// With is the service for who may end the process too.
+func (s *Service) With(p Process) *Service {
+	return &Service{bus: s.bus, version: s.version, roles: s.roles, started: s.started, process: p}
 }
 
 // Register puts the service on a gRPC server.
@@ -67,6 +88,7 @@ func (s *Service) Follow(req *adminv1.FollowRequest, stream grpc.ServerStreaming
 		return err
 	}
 	events := make(chan []*mailv1.TraceEvent, followRoom)
+	var lost atomic.Uint64
 	stop, err := s.bus.Listen(subject, func(_ string, payload []byte) {
 		matching := slices.DeleteFunc(read(payload), func(ev *mailv1.TraceEvent) bool { return !matches(req, ev) })
 		if len(matching) == 0 {
@@ -75,6 +97,7 @@ func (s *Service) Follow(req *adminv1.FollowRequest, stream grpc.ServerStreaming
 		select {
 		case events <- matching:
 		default:
+			lost.Add(uint64(len(matching)))
 		}
 	})
 	if err != nil {
@@ -89,23 +112,22 @@ func (s *Service) Follow(req *adminv1.FollowRequest, stream grpc.ServerStreaming
 		case <-stream.Context().Done():
 			return nil
 		case matching := <-events:
-			if err := stream.Send(&adminv1.FollowResponse{Events: matching}); err != nil {
+			if err := stream.Send(&adminv1.FollowResponse{Events: matching, Lost: lost.Swap(0)}); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// source is where the events come from: one message's has a subject of its own, so that it costs the farm nothing else.
+// source is where the events come from: one message's has a subject of its own and one stage's, too, so that it costs the
+// farm nothing else.
 func source(req *adminv1.FollowRequest) (subject string, read func([]byte) []*mailv1.TraceEvent, err error) {
 	if len(req.QueueId) == 0 {
-		return bus.TraceAll, func(payload []byte) []*mailv1.TraceEvent {
-			batch := &mailv1.TraceBatch{}
-			if proto.Unmarshal(payload, batch) != nil {
-				return nil
-			}
-			return batch.Events
-		}, nil
+		subject = bus.TraceAll
+		if isWord(req.Stage) {
+			subject = bus.Trace(req.Stage)
+		}
+		return subject, readBatch, nil
 	}
 	id, err := envelope.QueueIDFrom(req.QueueId)
 	if err != nil {
@@ -120,11 +142,95 @@ func source(req *adminv1.FollowRequest) (subject string, read func([]byte) []*ma
 	}, nil
 }
 
+// isWord tells whether a stage's name may stand in a subject.
+func isWord(s string) bool {
+	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz-") == ""
+}
+
+func readBatch(payload []byte) []*mailv1.TraceEvent {
+	batch := &mailv1.TraceBatch{}
+	if proto.Unmarshal(payload, batch) != nil {
+		return nil
+	}
+	return batch.Events
+}
+
 // matches tells whether an event fulfils all conditions that were given.
 func matches(req *adminv1.FollowRequest, ev *mailv1.TraceEvent) bool {
 	same := func(want, got string) bool { return want == "" || strings.EqualFold(want, got) }
 	return (len(req.QueueId) == 0 || bytes.Equal(req.QueueId, ev.QueueId)) &&
-		same(req.ForwardPath, ev.ForwardPath) && same(req.ReversePath, ev.ReversePath) && same(req.MessageId, ev.MessageId)
+		sameAddress(req.ForwardPath, ev.ForwardPath) && sameAddress(req.ReversePath, ev.ReversePath) && same(req.MessageId, ev.MessageId) &&
+		same(req.Stage, ev.Stage) && same(req.Role, ev.Role) && same(req.Host, ev.Host) && same(req.Event, ev.Event) &&
+		sameClient(req.Client, ev.Client) &&
+		(req.Domain == "" || sameAddress("@"+req.Domain, ev.ReversePath) || sameAddress("@"+req.Domain, ev.ForwardPath))
+}
+
+// sameAddress compares in any case; "@domain" asks for all of a domain, "<>" for the null reverse-path.
+func sameAddress(want, got string) bool {
+	switch {
+	case want == "":
+		return true
+	case want == "<>":
+		return got == ""
+	case strings.HasPrefix(want, "@"):
+		at := strings.LastIndexByte(got, '@')
+		return at >= 0 && strings.EqualFold(got[at:], want)
+	}
+	return strings.EqualFold(want, got)
+}
+
+// sameClient compares IP addresses; a prefix ("192.0.2.0/24") asks for all within.
+func sameClient(want, got string) bool {
+	if want == "" || want == got {
+		return true
+	}
+	ip, err := netip.ParseAddr(got)
+	if err != nil {
+		return false
+	}
+	if p, err := netip.ParsePrefix(want); err == nil {
+		return p.Contains(ip.Unmap())
+	}
+	asked, err := netip.ParseAddr(want)
+	return err == nil && asked.Unmap() == ip.Unmap()
+}
+
+const (
+	// journeyTime and journeyEvents bound what is read and told of one message's history.
+	journeyTime   = 5 * time.Second
+	journeyEvents = 10_000
+)
+
+// Journey tells what the history has of one message.
+func (s *Service) Journey(ctx context.Context, req *adminv1.JourneyRequest) (*adminv1.JourneyResponse, error) {
+	if _, err := envelope.QueueIDFrom(req.QueueId); err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	resp := &adminv1.JourneyResponse{}
+	until := time.Now()
+	if req.UntilNs != 0 {
+		until = time.Unix(0, req.UntilNs)
+	}
+	read, cancel := context.WithTimeout(ctx, journeyTime)
+	defer cancel()
+	err := s.bus.History(read, time.Unix(0, req.SinceNs), until, func(payload []byte) bool {
+		// Most batches have nothing of it: the id is looked for before anything is decoded.
+		if !bytes.Contains(payload, req.QueueId) {
+			return read.Err() == nil
+		}
+		for _, ev := range readBatch(payload) {
+			if bytes.Equal(ev.QueueId, req.QueueId) {
+				resp.Events = append(resp.Events, ev)
+			}
+		}
+		return read.Err() == nil && len(resp.Events) < journeyEvents
+	})
+	resp.Cut = read.Err() != nil || len(resp.Events) >= journeyEvents
+	if err != nil && !resp.Cut {
+		return nil, status.Error(codes.Unavailable, err.Error())
+	}
+	slices.SortStableFunc(resp.Events, func(a, b *mailv1.TraceEvent) int { return cmp.Compare(a.TimeNs, b.TimeNs) })
+	return resp, nil
 }
 
 // ListDead tells the dead letters.

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -270,5 +273,62 @@ func TestBusAway(t *testing.T) {
 	}
 	if status.Code(err) != codes.Unavailable {
 		t.Errorf("follow: %v", err)
+	}
+}
+
+// process is one that operators may end.
+type process struct {
+	drained chan struct{}
+	left    atomic.Int64
+	once    sync.Once
+	told    chan struct{}
+}
+
+func (p *process) Drain()                   { p.once.Do(func() { close(p.told) }) }
+func (p *process) Drained() <-chan struct{} { return p.drained }
+func (p *process) Sessions() map[string]int { return map[string]int{"imap": int(p.left.Load())} }
+
+// TestDrain tells what is left, each time that changes, and is for operators only.
+func TestDrain(t *testing.T) {
+	p := &process{drained: make(chan struct{}), told: make(chan struct{})}
+	p.left.Store(2)
+	client := func(s *admin.Service) adminv1.AdminClient {
+		srv := rpc.NewServer(slog.New(slog.DiscardHandler))
+		s.Register(srv)
+		conn, stop, err := rpc.Local(srv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(stop)
+		return adminv1.NewAdminClient(conn)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	service := admin.New(nil, "v1", nil, time.Now())
+	stream, err := client(service).Drain(ctx, &adminv1.DrainRequest{})
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	if status.Code(err) != codes.Unimplemented {
+		t.Errorf("who may not: %v", err)
+	}
+	if stream, err = client(service.With(p)).Drain(ctx, &adminv1.DrainRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	want := func(sessions uint32, drained bool) {
+		t.Helper()
+		resp, err := stream.Recv()
+		if err != nil || resp.Sessions["imap"] != sessions || resp.Drained != drained {
+			t.Fatalf("got %v, %v; want %d sessions, drained %v", resp, err, sessions, drained)
+		}
+	}
+	want(2, false)
+	<-p.told
+	p.left.Store(1)
+	want(1, false)
+	close(p.drained)
+	want(1, true)
+	if _, err := stream.Recv(); err != io.EOF {
+		t.Errorf("behind the last answer: %v", err)
 	}
 }

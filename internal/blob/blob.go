@@ -179,8 +179,15 @@ type Scanned struct {
 	ID   ID
 	Meta Meta
 	Size int64
+	// Origin is the frame's first ID where it was moved here by Reclaimer.Rewrite; zero for a frame that was first written
+	// here. Whoever accounts for messages passes over frames that have one: the message was accounted for at its first place.
+	Origin ID
+	// Owner is the first ID of the frame whose body this one shares; zero for one that has its own.
+	Owner ID
+	// Apart is how many octets its body has where it lies apart; else 0.
+	Apart int64
 	// Written is when its segment was begun.
 	Written time.Time
-	// Err is ErrCorrupt for a damaged frame, of which only ID's place is known.
+	// Err is ErrCorrupt for a damaged frame, of which only ID's place is known; kind and queue id where its header is sound.
 	Err error
 }

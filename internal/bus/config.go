@@ -3,7 +3,11 @@ package bus
 import (
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/mailfarm/mailfarm/internal/bus/embedded"
 )
@@ -12,11 +16,20 @@ import (
 type Config struct {
 	// Servers are NATS URLs; empty embeds a server in the process.
 	Servers []string `yaml:"servers"`
-	// CredentialsFile is a NATS credentials file.
+	// CredentialsFile is a NATS credentials file (a user's JWT and key); or User and PasswordFile.
 	CredentialsFile string `yaml:"credentials_file"`
+	User            string `yaml:"user"`
+	// PasswordFile holds the password in its first line.
+	PasswordFile string `yaml:"password_file"`
+	// CAFile is the authority of the servers' certificates; with it the connection is by TLS. CertificateFile and KeyFile
+	// are this client's, where the servers ask for one. PEM.
+	CAFile          string `yaml:"ca_file"`
+	CertificateFile string `yaml:"certificate_file"`
+	KeyFile         string `yaml:"key_file"`
 	// Listen is a loopback address on which the embedded server also answers, for `nats sub 'trace.>'`. Default none.
 	Listen string `yaml:"listen"`
-	// Partitions of each work stream. Default 1 embedded, 8 with servers.
+	// Partitions of each work stream. Default 1 embedded, 8 with servers. It may be changed while the farm runs: what the
+	// store role was last started with counts.
 	Partitions int `yaml:"partitions"`
 	// Replicas of each stream. Default 1.
 	Replicas int `yaml:"replicas"`
@@ -64,11 +77,42 @@ func def[T comparable](v *T, d T) {
 	}
 }
 
+// maxPartitions bounds the partitions: each has a consumer on every stream.
+const maxPartitions = 256
+
+// login are the options by which this process proves itself.
+func (c *Config) login() (opts []nats.Option, err error) {
+	if c.CredentialsFile != "" {
+		opts = append(opts, nats.UserCredentials(c.CredentialsFile))
+	}
+	if c.User != "" {
+		content, err := os.ReadFile(c.PasswordFile)
+		if err != nil {
+			return nil, fmt.Errorf("password_file: %w", err)
+		}
+		password, _, _ := strings.Cut(string(content), "\n")
+		opts = append(opts, nats.UserInfo(c.User, strings.TrimRight(password, "\r")))
+	}
+	if c.CAFile != "" {
+		opts = append(opts, nats.RootCAs(c.CAFile))
+	}
+	if c.CertificateFile != "" {
+		opts = append(opts, nats.ClientCert(c.CertificateFile, c.KeyFile))
+	}
+	return opts, nil
+}
+
 // Validate tells all faults at once.
 func (c *Config) Validate() error {
 	var errs []error
-	if c.Partitions < 1 || c.Partitions > 256 {
-		errs = append(errs, fmt.Errorf("partitions: %d is not between 1 and 256", c.Partitions))
+	if (c.User == "") != (c.PasswordFile == "") {
+		errs = append(errs, errors.New("user and password_file go together"))
+	}
+	if (c.CertificateFile == "") != (c.KeyFile == "") {
+		errs = append(errs, errors.New("certificate_file and key_file go together"))
+	}
+	if c.Partitions < 1 || c.Partitions > maxPartitions {
+		errs = append(errs, fmt.Errorf("partitions: %d is not between 1 and %d", c.Partitions, maxPartitions))
 	}
 	if c.Replicas < 1 || c.Replicas > 5 || c.Replicas%2 == 0 {
 		errs = append(errs, fmt.Errorf("replicas: %d is not 1, 3 or 5", c.Replicas))

@@ -24,13 +24,18 @@ type Conn struct {
 	nc  *nats.Conn
 	js  jetstream.JetStream
 
-	failures atomic.Int64 // publishes that failed
+	// layout is what the streams' metadata say; nil: not known, or a bus of this process's own.
+	layout   atomic.Pointer[layout]
+	watching context.CancelFunc // ends watch; nil where it does not run
+	watched  chan struct{}      // closed when watch has ended
+
+	failures atomic.Int64 // publishes and questions that failed
 	probed   atomic.Int64 // failures when Probe last looked
 	failing  atomic.Bool  // what Probe last found
 }
 
-// Connect connects to the servers of cfg, or with options (embedded.Server gives one) to a server in this process, and
-// makes or updates the streams and consumers.
+// Connect connects to the servers of cfg, whose streams somebody maintains, or with options (embedded.Server gives one) to a
+// server of its own, and then makes or updates streams and consumers.
 func Connect(ctx context.Context, cfg Config, log *slog.Logger, opts ...nats.Option) (*Conn, error) {
 	cfg.Defaults()
 	if err := cfg.Validate(); err != nil {
@@ -49,25 +54,38 @@ func Connect(ctx context.Context, cfg Config, log *slog.Logger, opts ...nats.Opt
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) { log.Info("bus came back") }),
 	}
-	if cfg.CredentialsFile != "" {
-		all = append(all, nats.UserCredentials(cfg.CredentialsFile))
+	login, err := cfg.login()
+	if err != nil {
+		return nil, fmt.Errorf("bus: %w", err)
 	}
+	all = append(all, login...)
 	url := nats.DefaultURL
 	if len(cfg.Servers) > 0 {
 		url = joinServers(cfg.Servers)
 	}
 	nc, err := nats.Connect(url, append(all, opts...)...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to the bus: %w", err)
+		return nil, away(fmt.Errorf("connect to the bus: %w", err))
 	}
 	c.nc = nc
 	c.js, err = jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(4096), jetstream.WithPublishAsyncTimeout(5*time.Second))
-	if err == nil {
+	if err == nil && !c.shared() {
 		err = c.setUp(ctx)
 	}
 	if err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("set up the bus: %w", err)
+	}
+	if c.shared() {
+		if err := c.look(ctx); err != nil {
+			log.WarnContext(ctx, "bus is not set up yet", obs.Error(err))
+		}
+		watching, stop := context.WithCancel(context.Background())
+		c.watching, c.watched = stop, make(chan struct{})
+		go func() {
+			defer close(c.watched)
+			c.watch(watching)
+		}()
 	}
 	return c, nil
 }
@@ -82,20 +100,20 @@ func joinServers(servers []string) string {
 
 // Ready tells whether the bus can be reached and takes work.
 func (c *Conn) Ready() error {
-	if !c.nc.IsConnected() || c.failing.Load() {
+	if !c.nc.IsConnected() || c.failing.Load() || c.shared() && c.layout.Load() == nil {
 		return ErrAway
 	}
 	return nil
 }
 
-// Probe tells whether every work stream takes work. It asks only if a publish failed since it last did, or while it finds
-// that none is taken. Streams that are gone it makes anew.
+// Probe tells whether every work stream takes work. It asks only if something failed since it last did, or while it finds
+// that none is taken. On a bus of its own it makes streams that are gone anew.
 func (c *Conn) Probe(ctx context.Context) error {
 	if n := c.failures.Load(); n == c.probed.Swap(n) && !c.failing.Load() {
 		return nil
 	}
 	err := c.probe(ctx)
-	if err != nil && c.setUp(ctx) == nil {
+	if err != nil && !c.shared() && c.setUp(ctx) == nil {
 		err = c.probe(ctx)
 	}
 	c.failing.Store(err != nil)
@@ -117,6 +135,10 @@ func (c *Conn) Close(ctx context.Context) {
 	select {
 	case <-c.js.PublishAsyncComplete():
 	case <-ctx.Done():
+	}
+	if c.watching != nil {
+		c.watching()
+		<-c.watched
 	}
 	c.nc.Close()
 }

@@ -27,21 +27,22 @@ type Consumer struct {
 type Handler func(ctx context.Context, batch []*Work)
 
 // Consume takes work from all partitions of a subject until ctx ends; then it hands back what was not begun and returns
-// once everything that was has ended.
+// once everything that was has ended. Partitions that are added meanwhile are taken from as well.
 func (c *Conn) Consume(ctx context.Context, cons Consumer, handle Handler) error {
 	def(&cons.Batch, 64)
 	def(&cons.Held, 4*cons.Batch)
 	var wg sync.WaitGroup
-	errs := make([]error, c.cfg.Partitions)
-	for p := range c.cfg.Partitions {
-		wg.Go(func() {
-			t := &taker{c: c, cons: cons, handle: handle, partition: p,
+	defer wg.Wait()
+	for taken := 0; ; {
+		for ; taken < c.partitions().served; taken++ {
+			t := &taker{c: c, cons: cons, handle: handle, partition: taken,
 				queue: make(chan *Work, cons.Held), held: map[*Work]struct{}{}, poison: map[uint64]int{}}
-			errs[p] = t.run(ctx)
-		})
+			wg.Go(func() { t.run(ctx) })
+		}
+		if !sleep(ctx, layoutTime/2) {
+			return nil
+		}
 	}
-	wg.Wait()
-	return errors.Join(errs...)
 }
 
 // taker takes the work of one partition.
@@ -64,8 +65,8 @@ type taker struct {
 // consumer looks whether it still exists.
 const pullHeartbeat = 2 * time.Second
 
-// run takes work until ctx ends, making stream and consumer anew where a bus was wiped meanwhile.
-func (t *taker) run(ctx context.Context) error {
+// run takes work until ctx ends, also where a bus was wiped meanwhile and made anew.
+func (t *taker) run(ctx context.Context) {
 	stopBeats := make(chan struct{})
 	var beats sync.WaitGroup
 	beats.Go(func() { t.heartbeat(stopBeats) })
@@ -82,17 +83,16 @@ func (t *taker) run(ctx context.Context) error {
 	t.done.Wait()
 	close(stopBeats)
 	beats.Wait()
-	return nil
 }
 
-// consumer finds the partition's consumer, or makes it; nil once ctx has ended.
+// consumer finds the partition's consumer, once it is there; nil once ctx has ended. On a bus of its own it makes it.
 func (t *taker) consumer(ctx context.Context) jetstream.Consumer {
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		cons, err := t.c.js.Consumer(ctx, streamName(t.cons.Subject), consumerName(t.cons.Subject, t.partition))
 		if err == nil {
 			return cons
 		}
-		if err := t.c.setUp(ctx); err == nil {
+		if !t.c.shared() && t.c.setUp(ctx) == nil {
 			continue
 		}
 		if !sleep(ctx, wait) {
@@ -138,7 +138,10 @@ func (t *taker) gone(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	_, err := t.c.js.Consumer(ctx, streamName(t.cons.Subject), consumerName(t.cons.Subject, t.partition))
-	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
+	if err != nil && !isNotFound(err) {
+		t.c.failures.Add(1) // Nodes without a majority leave the connection open: Probe asks whether they take work.
+	}
+	return isNotFound(err)
 }
 
 // take is called by the client library for each message, one at a time.

@@ -38,6 +38,15 @@ func (c *Conn) ListDead(ctx context.Context, limit int) ([]DeadLetter, error) {
 	return dead, nil
 }
 
+// CountDead tells how many dead letters there are.
+func (c *Conn) CountDead(ctx context.Context) (uint64, error) {
+	st, err := c.js.Stream(ctx, deadStream)
+	if err != nil {
+		return 0, away(fmt.Errorf("look up dead letters: %w", err))
+	}
+	return st.CachedInfo().State.Msgs, nil
+}
+
 func getDead(ctx context.Context, st jetstream.Stream, seq uint64) (DeadLetter, error) {
 	m, err := st.GetMsg(ctx, seq)
 	if err != nil {

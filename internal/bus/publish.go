@@ -63,5 +63,5 @@ func (c *Conn) Listen(subject string, f func(subject string, payload []byte)) (s
 }
 
 func (c *Conn) partition(s Subject, key uint64) string {
-	return partitionSubject(s, int(key%uint64(c.cfg.Partitions)))
+	return partitionSubject(s, int(key%uint64(c.partitions().publish)))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,45 +25,53 @@ func consumerName(s Subject, p int) string {
 	return strings.ReplaceAll(partitionSubject(s, p), ".", "_")
 }
 
-// setUp makes or updates streams and consumers. Doing it again, from several processes, changes nothing.
+// setUp makes or updates streams and consumers. Doing it again changes nothing.
 func (c *Conn) setUp(ctx context.Context) error {
-	for _, s := range WorkSubjects {
-		// Limits retention: a work queue's deletes cost more than they give back (design §7).
-		err := c.stream(ctx, jetstream.StreamConfig{
-			Name:      streamName(s),
-			Subjects:  []string{string(s) + ".*"},
-			Retention: jetstream.LimitsPolicy,
-			Discard:   jetstream.DiscardOld,
-			MaxAge:    c.cfg.MaxAge,
-			MaxBytes:  c.cfg.MaxBytes,
-		})
-		if err != nil {
-			return err
+	served, err := c.served(ctx)
+	if err != nil {
+		return fmt.Errorf("look at the bus: %w", err)
+	}
+	l := layout{publish: c.cfg.Partitions, served: served}
+	for _, s := range slices.Backward(c.streams(l)) { // the first one holds the layout: it comes last
+		if _, err := c.js.CreateOrUpdateStream(ctx, s); err != nil {
+			return fmt.Errorf("stream %s: %w", s.Name, err)
 		}
-		for p := range c.cfg.Partitions {
+	}
+	if _, err := c.js.CreateOrUpdateKeyValue(ctx, c.bucket(Bans)); err != nil {
+		return fmt.Errorf("bucket %s: %w", Bans, err)
+	}
+	for _, s := range WorkSubjects {
+		for p := range l.served {
 			if err := c.consumer(ctx, s, p); err != nil {
 				return err
 			}
 		}
 	}
-	err := c.stream(ctx, jetstream.StreamConfig{Name: deadStream, Subjects: []string{deadSubject}, Discard: jetstream.DiscardNew, MaxBytes: 1 << 30})
-	if err != nil {
-		return err
-	}
-	return c.stream(ctx, jetstream.StreamConfig{
-		Name: traceStream, Subjects: []string{TraceAll}, Discard: jetstream.DiscardOld,
-		MaxAge: c.cfg.TraceMaxAge, MaxBytes: c.cfg.TraceMaxBytes,
-	})
+	return nil
 }
 
-func (c *Conn) stream(ctx context.Context, cfg jetstream.StreamConfig) error {
-	cfg.Storage = jetstream.FileStorage
-	cfg.Replicas = c.cfg.Replicas
-	cfg.Duplicates = time.Second // nothing here carries a Nats-Msg-Id: effects are made once by the ledger
-	if _, err := c.js.CreateOrUpdateStream(ctx, cfg); err != nil {
-		return fmt.Errorf("stream %s: %w", cfg.Name, err)
+// streams are all streams as they should be.
+func (c *Conn) streams(l layout) []jetstream.StreamConfig {
+	l.publish = c.cfg.Partitions
+	all := make([]jetstream.StreamConfig, 0, len(WorkSubjects)+2)
+	add := func(s jetstream.StreamConfig, l *layout) {
+		s.Storage = jetstream.FileStorage
+		s.Replicas = c.cfg.Replicas
+		s.Duplicates = time.Second // nothing here carries a Nats-Msg-Id: effects are made once by the ledger
+		all = append(all, c.withMetadata(s, l))
 	}
-	return nil
+	for _, s := range WorkSubjects {
+		// Limits retention: a work queue's deletes cost more than they give back (design §7).
+		add(jetstream.StreamConfig{
+			Name: streamName(s), Subjects: []string{string(s) + ".*"}, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
+			MaxAge: c.cfg.MaxAge, MaxBytes: c.cfg.MaxBytes,
+		}, &l)
+	}
+	add(jetstream.StreamConfig{Name: deadStream, Subjects: []string{deadSubject}, Discard: jetstream.DiscardNew, MaxBytes: 1 << 30}, nil)
+	add(jetstream.StreamConfig{
+		Name: traceStream, Subjects: []string{TraceAll}, Discard: jetstream.DiscardOld, MaxAge: c.cfg.TraceMaxAge, MaxBytes: c.cfg.TraceMaxBytes,
+	}, nil)
+	return all
 }
 
 func (c *Conn) consumer(ctx context.Context, s Subject, p int) error {
@@ -91,7 +100,7 @@ func (c *Conn) Backlog(ctx context.Context, s Subject) (uint64, error) {
 }
 
 func (c *Conn) eachConsumer(ctx context.Context, s Subject, each func(*jetstream.ConsumerInfo)) error {
-	for p := range c.cfg.Partitions {
+	for p := range c.partitions().served {
 		cons, err := c.js.Consumer(ctx, streamName(s), consumerName(s, p))
 		if err != nil {
 			return away(fmt.Errorf("look up the consumer of %s: %w", partitionSubject(s, p), err))
@@ -136,6 +145,11 @@ func (c *Conn) Passed(ctx context.Context, m Mark) (passed, sameStream bool, err
 		passed = passed && (idle || i.AckFloor.Stream >= m.Sequence)
 	})
 	return passed && err == nil, true, err
+}
+
+// isNotFound tells whether a stream or consumer is not there.
+func isNotFound(err error) bool {
+	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
 }
 
 // away marks errors that say nothing of the work, only of the bus.

@@ -38,6 +38,12 @@ const (
 	changedPrefix = "mailbox.changed."
 )
 
+// Counts carries limitsv1.Counts: what each process counts of its clients; never stored.
+const Counts = "limits.counts"
+
+// Bans is the bucket of the clients that the farm does not talk to: adminv1.Ban by network.
+const Bans = "bans"
+
 // TraceAll matches the batches of all stages.
 const TraceAll = tracePrefix + ">"
 

@@ -2,9 +2,11 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 
@@ -87,11 +89,24 @@ func (w *Work) bury(reason string, times uint32) error {
 	if err != nil {
 		return err
 	}
-	if _, err := t.c.js.Publish(ctx, deadSubject, letter); err != nil {
+	switch _, err := t.c.js.Publish(ctx, deadSubject, letter); {
+	case err != nil && t.cons.OnDead != nil && refused(err):
+		// The row says what became of it. To try for ever would cost more than the letter is worth.
+		t.c.log.Error("dead letter has no room and is dropped: look at the dead letters and remove what was dealt with",
+			"subject", string(t.cons.Subject), "reason", reason, "octets", len(w.Data()), "error", err)
+		return nil
+	case err != nil:
 		return err
 	}
 	t.c.log.Error("work became a dead letter", "subject", string(t.cons.Subject), "reason", reason)
 	return nil
+}
+
+// refused tells that the server answered and did not take a message, as when its stream is full, or that it never could: the
+// message is too large.
+func refused(err error) bool {
+	var answer *jetstream.APIError
+	return errors.As(err, &answer) || errors.Is(err, nats.ErrMaxPayload)
 }
 
 // end tells whether this call is the first to end the work.

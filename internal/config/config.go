@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
@@ -36,12 +37,28 @@ func Read(r io.Reader, v any) error {
 		return nil // an empty file asks for the defaults
 	}
 	if err != nil {
-		return err
+		return plainly(err)
 	}
 	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
 		return errors.New("more than one document")
 	}
 	return nil
+}
+
+// unknownKey is how the decoder tells of a key that there is not: by our types, which are no help in a file.
+var unknownKey = regexp.MustCompile(`field (.*) not found in type \S+`)
+
+// plainly tells the decoder's faults, one on each line, in words of the file.
+func plainly(err error) error {
+	var faults *yaml.TypeError
+	if !errors.As(err, &faults) {
+		return err
+	}
+	lines := []string{"see `mailfarm config print` for all keys"}
+	for _, f := range faults.Errors {
+		lines = append(lines, unknownKey.ReplaceAllString(f, `there is no key "$1" here`))
+	}
+	return errors.New(strings.Join(lines, "\n"))
 }
 
 // Print writes v as YAML. Values that differ from those of defaults are marked; both are of the same type.

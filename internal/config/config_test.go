@@ -22,8 +22,8 @@ func TestReadIsStrict(t *testing.T) {
 	for _, tt := range []struct{ name, text, fault string }{
 		{"good", "name: a\nwait: 5s\ninner: {retry: [1m, 2m]}\n", ""},
 		{"empty", "", ""},
-		{"unknown key", "nmae: a\n", "nmae"},
-		{"unknown inner key", "inner: {retries: [1m]}\n", "retries"},
+		{"unknown key", "nmae: a\n", `line 1: there is no key "nmae" here`},
+		{"unknown inner key", "name: a\ninner: {retries: [1m]}\n", `line 2: there is no key "retries" here`},
 		{"wrong type", "wait: soon\n", "soon"},
 		{"two documents", "name: a\n---\nname: b\n", "more than one"},
 	} {

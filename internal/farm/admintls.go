@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/mailfarm/mailfarm/internal/pki"
 )
@@ -43,5 +44,15 @@ func (f *Farm) adminTLS() (*tls.Config, error) {
 func mutual(cert tls.Certificate, pool *x509.CertPool) *tls.Config {
 	return &tls.Config{
 		Certificates: []tls.Certificate{cert}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13,
+		VerifyConnection: operatorsOnly,
 	}
+}
+
+// operatorsOnly refuses the certificates of processes (pki.Peer): one authority may sign theirs and the operators', and who got
+// into a front-end must not find the keys of the whole farm there.
+func operatorsOnly(state tls.ConnectionState) error {
+	if slices.Contains(state.PeerCertificates[0].ExtKeyUsage, x509.ExtKeyUsageServerAuth) {
+		return fmt.Errorf("the certificate %q is that of a process, not an operator's", state.PeerCertificates[0].Subject.CommonName)
+	}
+	return nil
 }

@@ -8,9 +8,17 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 
+	"github.com/mailfarm/mailfarm/internal/blob/s3"
 	"github.com/mailfarm/mailfarm/internal/bus"
+	"github.com/mailfarm/mailfarm/internal/certs"
+	"github.com/mailfarm/mailfarm/internal/limits"
+	"github.com/mailfarm/mailfarm/internal/otlp"
+	"github.com/mailfarm/mailfarm/internal/pgdb"
+	"github.com/mailfarm/mailfarm/internal/reclaim"
 	"github.com/mailfarm/mailfarm/internal/resolve"
+	"github.com/mailfarm/mailfarm/internal/rpc"
 	"github.com/mailfarm/mailfarm/services/delivery/local"
 	"github.com/mailfarm/mailfarm/services/delivery/remote"
 	"github.com/mailfarm/mailfarm/services/directory"
@@ -36,22 +44,38 @@ type Config struct {
 	// Admin is the operator's port, beside the socket in the data folder.
 	Admin AdminConfig `yaml:"admin"`
 	Log   LogConfig   `yaml:"log"`
+	Drain DrainConfig `yaml:"drain"`
+
+	// StartTimeout is how long servers that are away are waited for at the start. Default 2m.
+	StartTimeout time.Duration `yaml:"start_timeout"`
 
 	DNS  resolve.Config `yaml:"dns"`
 	Bus  bus.Config     `yaml:"bus"`
 	Blob BlobConfig     `yaml:"blob"`
+	// Database is PostgreSQL, which several processes share. Default none: SQLite in the data folder.
+	Database pgdb.Config `yaml:"database"`
+	RPC      rpc.Config  `yaml:"rpc"`
 
-	Directory  directory.Config   `yaml:"directory"`
-	Store      store.Config       `yaml:"store"`
-	Ledger     store.LedgerConfig `yaml:"ledger"`
-	Filter     filter.Config      `yaml:"filter"`
-	Router     router.Config      `yaml:"router"`
-	Local      local.Config       `yaml:"delivery_local"`
-	Remote     remote.Config      `yaml:"delivery_remote"`
-	Ingress    ingress.Config     `yaml:"ingress"`
-	Submission submission.Config  `yaml:"submission"`
-	IMAP       imapsvc.Config     `yaml:"imap"`
-	POP3       pop3svc.Config     `yaml:"pop3"`
+	// OTLP shows the way of each message to an OpenTelemetry collector.
+	OTLP otlp.Config `yaml:"otlp"`
+
+	// Limits hold over all processes together; those of the roles hold for each.
+	Limits limits.Config `yaml:"limits"`
+
+	Directory directory.Config   `yaml:"directory"`
+	Store     store.Config       `yaml:"store"`
+	Ledger    store.LedgerConfig `yaml:"ledger"`
+	Reclaim   reclaim.Config     `yaml:"reclaim"`
+	// Search is the full-text index.
+	Search     SearchConfig      `yaml:"search"`
+	Filter     filter.Config     `yaml:"filter"`
+	Router     router.Config     `yaml:"router"`
+	Local      local.Config      `yaml:"delivery_local"`
+	Remote     remote.Config     `yaml:"delivery_remote"`
+	Ingress    ingress.Config    `yaml:"ingress"`
+	Submission submission.Config `yaml:"submission"`
+	IMAP       imapsvc.Config    `yaml:"imap"`
+	POP3       pop3svc.Config    `yaml:"pop3"`
 }
 
 // TLSConfig names the files of the certificate.
@@ -59,6 +83,8 @@ type TLSConfig struct {
 	// CertificateFile and KeyFile are PEM. Default: a certificate of a private authority, made in the data folder.
 	CertificateFile string `yaml:"certificate_file"`
 	KeyFile         string `yaml:"key_file"`
+	// More are further certificates: clients that ask for a name of theirs get them.
+	More []certs.Pair `yaml:"more"`
 }
 
 // AdminConfig of the operator's port, which wants client certificates of CAFile.
@@ -79,8 +105,10 @@ type LogConfig struct {
 	Format string `yaml:"format"`
 }
 
-// BlobConfig of the blob directory.
+// BlobConfig of the blob store.
 type BlobConfig struct {
+	// S3 is the server that keeps the blobs. Default none: they lie in the data folder.
+	S3 s3.Config `yaml:"s3"`
 	// SegmentBytes is how long a segment gets before the next is begun. Default 64 MiB.
 	SegmentBytes int64 `yaml:"segment_bytes"`
 }
@@ -92,11 +120,17 @@ func (c *Config) Defaults() {
 	}
 	def(&c.Data, "./data")
 	def(&c.HTTP, "127.0.0.1:2080")
+	def(&c.StartTimeout, 2*time.Minute)
 	def(&c.Log.Level, "info")
 	def(&c.Log.Format, "text")
 	def(&c.Blob.SegmentBytes, 64<<20)
+	c.noteDrains()
+	c.Blob.S3.Defaults()
+	c.Database.Defaults()
 	c.DNS.Defaults()
 	c.Bus.Defaults()
+	c.OTLP.Defaults()
+	c.Limits.Defaults()
 	c.Router.Defaults()
 	c.Local.Defaults()
 	def(&c.Remote.Hostname, c.Hostname)
@@ -104,6 +138,8 @@ func (c *Config) Defaults() {
 	c.Directory.Defaults()
 	c.Store.Default()
 	c.Ledger.Default()
+	c.Reclaim.Default()
+	c.Search.Defaults()
 	def(&c.Ingress.Hostname, c.Hostname)
 	c.Ingress.Defaults()
 	def(&c.Submission.Hostname, c.Hostname)
@@ -133,6 +169,7 @@ func (c *Config) Validate() error {
 	if (c.TLS.CertificateFile == "") != (c.TLS.KeyFile == "") {
 		errs = append(errs, errors.New("tls: certificate_file and key_file go together"))
 	}
+	errs = append(errs, certs.Validate("tls.more", c.TLS.More))
 	for key, addr := range map[string]string{"http": c.HTTP, "admin.listen": c.Admin.Listen} {
 		if _, _, err := net.SplitHostPort(addr); err != nil && addr != "" && addr != none {
 			errs = append(errs, fmt.Errorf("%s: %q is not an address and port", key, addr))
@@ -148,7 +185,9 @@ func (c *Config) Validate() error {
 		key string
 		err error
 	}{
-		{"bus", c.Bus.Validate()}, {"dns", c.DNS.Validate()}, {"directory", c.Directory.Validate()}, {"store", c.Store.Validate()}, {"ledger", c.Ledger.Validate()},
+		{"drain", c.Drain.validate()}, {"bus", c.Bus.Validate()}, {"database", c.Database.Validate()}, {"blob.s3", c.Blob.S3.Validate()},
+		{"otlp", c.OTLP.Validate()}, {"limits", c.Limits.Validate()}, {"rpc", c.RPC.Validate()}, {"dns", c.DNS.Validate()}, {"directory", c.Directory.Validate()},
+		{"store", c.Store.Validate()}, {"ledger", c.Ledger.Validate()}, {"reclaim", c.Reclaim.Validate()}, {"search", c.Search.Validate()},
 		{"filter", c.Filter.Validate()}, {"router", c.Router.Validate()}, {"delivery_local", c.Local.Validate()},
 		{"delivery_remote", c.Remote.Validate()}, {"ingress", c.Ingress.Validate()}, {"submission", c.Submission.Validate()},
 		{"imap", c.IMAP.Validate()}, {"pop3", c.POP3.Validate()},
@@ -156,6 +195,11 @@ func (c *Config) Validate() error {
 		if p.err != nil {
 			errs = append(errs, under(p.key, p.err)...)
 		}
+	}
+	// The ledger's row is what keeps a message that the bus brings again from being delivered again.
+	if least := c.Bus.MaxAge + time.Hour; c.Ledger.PruneAfter <= least {
+		errs = append(errs, fmt.Errorf("ledger.prune_after: %v is not above bus.max_age (%v) and an hour: the bus could bring a message again whose rows are gone",
+			c.Ledger.PruneAfter, c.Bus.MaxAge))
 	}
 	return errors.Join(errs...)
 }

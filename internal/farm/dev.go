@@ -59,7 +59,7 @@ func (cfg *Config) AllowPlaintextLogin() {
 
 // Seed makes the domain and accounts of dev, if there are no domains yet, and tells whether it did.
 func (f *Farm) Seed(ctx context.Context) (bool, error) {
-	c := directoryv1.NewAccountsClient(f.local.Conn)
+	c := directoryv1.NewAccountsClient(f.peers.conns["directory"])
 	have, err := c.ListDomains(ctx, &directoryv1.ListDomainsRequest{})
 	if err != nil || len(have.Domains) > 0 {
 		return false, err
@@ -92,10 +92,10 @@ func (cfg *Config) refuseDevPassword() {
 // could use it.
 func (f *Farm) RefuseDevPasswords(ctx context.Context) error {
 	public := f.cfg.publicListener()
-	if public == "" {
+	if public == "" || !f.shape.has("directory") {
 		return nil
 	}
-	c := directoryv1.NewDirectoryClient(f.local.Conn)
+	c := directoryv1.NewDirectoryClient(f.peers.conns["directory"])
 	for _, address := range devAccounts {
 		_, err := c.Login(ctx, &directoryv1.LoginRequest{User: address, Password: DevPassword, Client: loopback, Service: "start"})
 		switch status.Code(err) {

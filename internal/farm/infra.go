@@ -6,38 +6,70 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/mailfarm/mailfarm/internal/account"
+	accountpostgres "github.com/mailfarm/mailfarm/internal/account/postgres"
 	accountsqlite "github.com/mailfarm/mailfarm/internal/account/sqlite"
+	"github.com/mailfarm/mailfarm/internal/blob"
 	"github.com/mailfarm/mailfarm/internal/blob/dir"
+	"github.com/mailfarm/mailfarm/internal/blob/s3"
 	"github.com/mailfarm/mailfarm/internal/bus"
 	"github.com/mailfarm/mailfarm/internal/bus/embedded"
+	"github.com/mailfarm/mailfarm/internal/certs"
+	"github.com/mailfarm/mailfarm/internal/fault"
 	"github.com/mailfarm/mailfarm/internal/filelock"
+	"github.com/mailfarm/mailfarm/internal/fulltext"
+	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/index/postgres"
 	"github.com/mailfarm/mailfarm/internal/index/sqlite"
+	"github.com/mailfarm/mailfarm/internal/index/whole"
+	"github.com/mailfarm/mailfarm/internal/join"
+	"github.com/mailfarm/mailfarm/internal/ledger"
+	"github.com/mailfarm/mailfarm/internal/obs"
+	"github.com/mailfarm/mailfarm/internal/pgdb"
 	"github.com/mailfarm/mailfarm/internal/pki"
+	"github.com/mailfarm/mailfarm/internal/reclaim"
 	"github.com/mailfarm/mailfarm/internal/resolve"
 )
 
 // Infra is what the roles stand on. In one process all of it is here; in a farm it is servers elsewhere.
 type Infra struct {
 	Log     *slog.Logger
-	Metrics *prometheus.Registry
+	Metrics Metrics
 	Bus     *bus.Conn
 	// EmbeddedBus is nil where the bus is elsewhere.
 	EmbeddedBus *embedded.Server
-	Blobs       *dir.Store
-	Index       *sqlite.DB
-	Accounts    *accountsqlite.Store
-	Resolver    *resolve.Resolver
-	CA          *pki.Authority
-	TLS         *tls.Config
+	// What no role of the process needs is nil.
+	Blobs       blob.Store
+	Mailboxes   index.Mailboxes
+	Quotas      index.Quotas
+	Ledger      ledger.Ledger
+	Leases      index.Leases
+	Retention   index.Retention
+	Check       index.Check
+	Sharing     index.Sharing
+	Annotations index.Annotations
+	Imports     index.Importer
+	Survey      index.Survey
+	// FullText is nil where it is off.
+	FullText *fulltext.Index
+	Whole    *whole.Store
+	// Books are nil where the database keeps none: nothing is given back then.
+	Books    reclaim.Books
+	Accounts account.Store
+	Resolver *resolve.Resolver
+	CA       *pki.Authority
+	// Certs are the certificates that clients see, and TLS the server's side with them.
+	Certs *certs.Reloader
+	TLS   *tls.Config
 
 	closers []func() error
 }
@@ -45,10 +77,12 @@ type Infra struct {
 // busCloseTime is how long the bus may take at the end to acknowledge what was published.
 const busCloseTime = 2 * time.Second
 
-// Open opens the infrastructure of one machine. Another process on the same data folder is refused.
-func Open(ctx context.Context, cfg Config, log *slog.Logger) (_ *Infra, err error) {
-	in := &Infra{Log: log, Metrics: prometheus.NewRegistry()}
+// Open opens what the roles of a shape stand on. Another process on the same data folder is refused. Servers that are away
+// are waited for as long as cfg.StartTimeout.
+func Open(ctx context.Context, cfg Config, shape Shape, log *slog.Logger) (_ *Infra, err error) {
+	in := &Infra{Metrics: newRegistry()}
 	in.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	in.Log = counted(log, in.Metrics)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, in.Close())
@@ -67,13 +101,65 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (_ *Infra, err erro
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
 	in.closers = append(in.closers, lock.Release)
+	if !cfg.shared() && join.Begun(cfg.Data) {
+		return nil, fmt.Errorf("data folder %s: its mail was moved to a farm, or is about to be, and would be sent twice: "+
+			"end the move by `mailfarm join`; to go back instead, stop the farm and remove join.db there", cfg.Data)
+	}
 
-	for _, open := range []func(context.Context, Config) error{in.openTLS, in.openBlobs, in.openDatabases, in.openBus, in.openResolver} {
-		if err := open(ctx, cfg); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, cfg.StartTimeout)
+	defer cancel()
+	for _, part := range []struct {
+		name string
+		need bool
+		open func(context.Context, Config) error
+	}{
+		{"authority", true, in.openAuthority},
+		{"certificates", shape.any(func(r role) bool { return r.fronts }), in.openTLS},
+		{"blob store", shape.any(func(r role) bool { return r.blobs }), in.openBlobs},
+		{"index", shape.has("store"), in.openIndex},
+		{"full-text index", shape.has("store") && cfg.Search.on(), in.openFullText},
+		{"directory", shape.has("directory"), in.openAccounts},
+		{"bus", true, in.openBus},
+		{"resolver", shape.any(func(r role) bool { return r.resolver }), in.openResolver},
+	} {
+		if !part.need {
+			continue
+		}
+		if err := in.await(ctx, part.name, func() error { return part.open(ctx, cfg) }); err != nil {
 			return nil, err
 		}
 	}
 	return in, nil
+}
+
+// startPause is the wait between two tries to reach a server at the start.
+const startPause = 500 * time.Millisecond
+
+// await opens a part; a server that is away is waited for, and that is said once.
+func (in *Infra) await(ctx context.Context, name string, open func() error) error {
+	for told := false; ; told = true {
+		err := open()
+		if err == nil || !isAway(err) {
+			return err
+		}
+		if !told {
+			in.Log.WarnContext(ctx, "waiting for a server", "part", name, obs.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w (%w)", err, context.Cause(ctx))
+		case <-time.After(startPause):
+		}
+	}
+}
+
+// isAway tells whether an error says only that a server cannot be reached now.
+func isAway(err error) bool {
+	var network net.Error
+	if errors.As(err, &network) {
+		return true
+	}
+	return errors.Is(err, bus.ErrAway) || errors.Is(err, pgdb.ErrAway) || errors.Is(err, s3.ErrAway) || errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout)
 }
 
 // Close closes everything, last opened first.
@@ -86,43 +172,112 @@ func (in *Infra) Close() error {
 	return errors.Join(errs...)
 }
 
+func (in *Infra) openAuthority(_ context.Context, cfg Config) (err error) {
+	in.CA, err = pki.Open(filepath.Join(cfg.Data, "tls"))
+	return err
+}
+
+// openTLS opens what clients see: only fronts need it.
 func (in *Infra) openTLS(_ context.Context, cfg Config) (err error) {
-	if in.CA, err = pki.Open(filepath.Join(cfg.Data, "tls")); err != nil {
+	pair := certs.Pair{CertificateFile: cfg.TLS.CertificateFile, KeyFile: cfg.TLS.KeyFile}
+	if pair.CertificateFile == "" {
+		if _, err := in.CA.Issue("server", pki.Server, cfg.Hostname, "localhost", "127.0.0.1", "::1"); err != nil {
+			return fmt.Errorf("certificate: %w", err)
+		}
+		pair = certs.Pair{CertificateFile: in.CA.Certificate("server"), KeyFile: in.CA.Key("server")}
+	}
+	in.Certs, err = certs.Open(certs.Config{
+		Name: "clients", Pairs: append([]certs.Pair{pair}, cfg.TLS.More...), Hangup: cfg.TLS.CertificateFile != "",
+		Log: in.Log, Metrics: in.Metrics,
+	})
+	if err != nil {
 		return err
 	}
-	var cert tls.Certificate
-	if cfg.TLS.CertificateFile != "" {
-		cert, err = tls.LoadX509KeyPair(cfg.TLS.CertificateFile, cfg.TLS.KeyFile)
-	} else {
-		cert, err = in.CA.Issue("server", pki.Server, cfg.Hostname, "localhost", "127.0.0.1", "::1")
-	}
-	if err != nil {
-		return fmt.Errorf("certificate: %w", err)
-	}
-	in.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	in.TLS = in.Certs.ServerConfig()
 	return nil
 }
 
-func (in *Infra) openBlobs(ctx context.Context, cfg Config) (err error) {
-	in.Blobs, err = dir.Open(ctx, filepath.Join(cfg.Data, "blob"), dir.Options{
+func (in *Infra) openBlobs(ctx context.Context, cfg Config) error {
+	if cfg.Blob.S3.Endpoint != "" {
+		store, err := s3.Open(ctx, cfg.Blob.S3, s3.Options{Now: fault.Now, Log: in.Log, Registerer: in.Metrics})
+		if err != nil {
+			return err
+		}
+		in.probeBucket(ctx, cfg)
+		return in.keepBlobs(store)
+	}
+	store, err := dir.Open(ctx, filepath.Join(cfg.Data, "blob"), dir.Options{
 		SegmentBytes: cfg.Blob.SegmentBytes, Log: in.Log, Registerer: in.Metrics,
 	})
 	if err != nil {
 		return err
 	}
-	in.closers = append(in.closers, in.Blobs.Close)
+	return in.keepBlobs(store)
+}
+
+// probeBucket tells in one line what the S3 server cannot do: it may have become another since it was set up.
+func (in *Infra) probeBucket(ctx context.Context, cfg Config) {
+	report, err := s3.Probe(ctx, cfg.Blob.S3)
+	switch {
+	case err != nil:
+		in.Log.WarnContext(ctx, "S3 server was not probed", obs.Error(err))
+	case report.OK():
+		in.Log.InfoContext(ctx, report.String())
+	default:
+		in.Log.WarnContext(ctx, report.String())
+	}
+}
+
+func (in *Infra) keepBlobs(store blob.Store) error {
+	in.Blobs = store
+	in.closers = append(in.closers, store.Close)
 	return nil
 }
 
-func (in *Infra) openDatabases(ctx context.Context, cfg Config) (err error) {
-	if in.Index, err = sqlite.Open(ctx, filepath.Join(cfg.Data, "index.db"), sqlite.Options{}); err != nil {
+func (in *Infra) openIndex(ctx context.Context, cfg Config) error {
+	if cfg.Database.URL != "" {
+		db, err := postgres.Open(ctx, cfg.Database, postgres.Options{
+			QuotaSize: cfg.Store.Quota.Size, QuotaMessages: cfg.Store.Quota.Messages, QuotaLevels: cfg.Store.Quota.Levels(),
+			Log: in.Log, Metrics: in.Metrics,
+		})
+		if err != nil {
+			return err
+		}
+		in.Quotas, in.Annotations, in.Imports, in.Survey = db.Mailboxes(), db.Annotations(), db.Imports(), db.Retention()
+		in.Mailboxes, in.Ledger, in.Leases, in.Books, in.Retention, in.Check, in.Sharing = db.Mailboxes(), db.Ledger(), db.Leases(), db.Books(), db.Retention(), db.Retention(), db.Sharing()
+		in.Whole = db.Whole()
+		in.closers = append(in.closers, db.Close)
+		return nil
+	}
+	db, err := sqlite.Open(ctx, filepath.Join(cfg.Data, "index.db"), sqlite.Options{
+		QuotaSize: cfg.Store.Quota.Size, QuotaMessages: cfg.Store.Quota.Messages, QuotaLevels: cfg.Store.Quota.Levels(),
+	})
+	if err != nil {
 		return err
 	}
-	in.closers = append(in.closers, in.Index.Close)
-	if in.Accounts, err = accountsqlite.Open(ctx, filepath.Join(cfg.Data, "directory.db")); err != nil {
+	in.Quotas, in.Annotations, in.Imports, in.Survey = db.Mailboxes(), db.Annotations(), db.Imports(), db.Retention()
+	in.Mailboxes, in.Ledger, in.Leases, in.Books, in.Retention, in.Check, in.Sharing = db.Mailboxes(), db.Ledger(), db.Leases(), db.Books(), db.Retention(), db.Retention(), db.Sharing()
+	in.Whole = db.Whole()
+	in.closers = append(in.closers, db.Close)
+	return nil
+}
+
+func (in *Infra) openAccounts(ctx context.Context, cfg Config) error {
+	if cfg.Database.URL != "" {
+		store, err := accountpostgres.Open(ctx, cfg.Database, accountpostgres.Options{Log: in.Log, Metrics: in.Metrics})
+		if err != nil {
+			return err
+		}
+		in.Accounts = store
+		in.closers = append(in.closers, store.Close)
+		return nil
+	}
+	store, err := accountsqlite.Open(ctx, filepath.Join(cfg.Data, "directory.db"))
+	if err != nil {
 		return err
 	}
-	in.closers = append(in.closers, in.Accounts.Close)
+	in.Accounts = store
+	in.closers = append(in.closers, store.Close)
 	return nil
 }
 

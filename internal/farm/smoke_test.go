@@ -80,7 +80,7 @@ func newConfig(t *testing.T, ports farm.Ports, change func(*farm.Config)) farm.C
 // start runs a farm until stop, or the end of the test.
 func start(t *testing.T, cfg farm.Config, ports farm.Ports) *running {
 	t.Helper()
-	f, err := farm.New(t.Context(), cfg, "test", slog.New(slog.DiscardHandler))
+	f, err := farm.New(t.Context(), cfg, farm.Whole, "test", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,7 +318,7 @@ func TestFarm(t *testing.T) {
 	})
 	t.Run("answers operators", func(t *testing.T) { r.operators(t) })
 	t.Run("is alone on its folder", func(t *testing.T) {
-		again, err := farm.New(t.Context(), cfg, "test", slog.New(slog.DiscardHandler))
+		again, err := farm.New(t.Context(), cfg, farm.Whole, "test", slog.New(slog.DiscardHandler))
 		if err == nil {
 			again.Close()
 		}
@@ -458,7 +458,7 @@ func TestTakenPort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := farm.New(t.Context(), cfg, "test", slog.New(slog.DiscardHandler))
+	f, err := farm.New(t.Context(), cfg, farm.Whole, "test", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -480,7 +480,7 @@ func TestRefuseDevPasswords(t *testing.T) {
 	start(t, cfg, ports).stop()
 	for address, refused := range map[string]bool{at(ports.SMTP): false, fmt.Sprintf("localhost:%d", ports.SMTP): false, fmt.Sprintf(":%d", ports.SMTP): true, fmt.Sprintf("0.0.0.0:%d", ports.SMTP): true} {
 		cfg.Ingress.Listeners[0].Address = address
-		f, err := farm.New(t.Context(), cfg, "test", slog.New(slog.DiscardHandler))
+		f, err := farm.New(t.Context(), cfg, farm.Whole, "test", slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}

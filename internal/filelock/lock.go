@@ -18,12 +18,17 @@ type Lock struct{ f *os.File }
 
 // Take locks the file at path, which it makes where it is not there, without waiting.
 // The file is left behind: a lock file that is removed can be locked twice.
-func Take(path string) (*Lock, error) {
+func Take(path string) (*Lock, error) { return take(path, syscall.LOCK_NB) }
+
+// Wait is Take that waits until the lock is free.
+func Wait(path string) (*Lock, error) { return take(path, 0) }
+
+func take(path string, how int) (*Lock, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|how); err != nil {
 		defer f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("%s: %w%s", path, ErrHeld, holder(f))

@@ -13,6 +13,8 @@ type Listener struct {
 	Address string `yaml:"address"`
 	// ImplicitTLS begins with a TLS handshake (RFC 8314 §3); otherwise the protocol's command for TLS is offered.
 	ImplicitTLS bool `yaml:"implicit_tls"`
+	// Proxy says which load balancers tell the client's address. Default: none.
+	Proxy Proxy `yaml:"proxy"`
 }
 
 // Validate tells all faults of the listeners under a key, naming each as "key[1].address".
@@ -22,6 +24,7 @@ func Validate(key string, listeners []Listener) error {
 		if _, _, err := net.SplitHostPort(l.Address); err != nil {
 			faults = append(faults, fmt.Errorf("%s[%d].address: %w", key, i, err))
 		}
+		faults = append(faults, l.Proxy.validate(fmt.Sprintf("%s[%d].proxy", key, i)))
 	}
 	return errors.Join(faults...)
 }
@@ -41,6 +44,8 @@ type Socket struct {
 	net.Listener
 	// ImplicitTLS begins every connection with a handshake.
 	ImplicitTLS bool
+
+	proxy *policy // nil: no headers
 }
 
 // Listen is net.Listen, or what stands for it.
@@ -53,12 +58,16 @@ func Open(listen Listen, listeners []Listener) ([]Socket, error) {
 	}
 	sockets := make([]Socket, 0, len(listeners))
 	for _, l := range listeners {
-		opened, err := listen("tcp", l.Address)
+		proxy, err := l.Proxy.policy("proxy")
+		var opened net.Listener
+		if err == nil {
+			opened, err = listen("tcp", l.Address)
+		}
 		if err != nil {
 			CloseAll(sockets)
 			return nil, fmt.Errorf("listen on %s: %w", l.Address, err)
 		}
-		sockets = append(sockets, Socket{Listener: opened, ImplicitTLS: l.ImplicitTLS})
+		sockets = append(sockets, Socket{Listener: opened, ImplicitTLS: l.ImplicitTLS, proxy: proxy})
 	}
 	return sockets, nil
 }

@@ -23,6 +23,7 @@ type echo struct {
 	nc     net.Conn
 	client netip.Addr
 	tls    bool
+	local  bool
 	drain  chan struct{}
 	cut    sync.Once
 }
@@ -114,30 +115,38 @@ type world struct {
 }
 
 func start(t *testing.T, change func(*front.Config)) *world {
+	return startBehind(t, front.Proxy{}, change)
+}
+
+// startBehind starts a server that is behind a proxy.
+func startBehind(t *testing.T, proxy front.Proxy, change func(*front.Config)) *world {
 	w := &world{plain: newListener(), secure: newListener(), done: make(chan error, 1)}
 	cfg := front.Config{
-		MaxConnections: 3, MaxPerAddress: 2, Log: slog.New(slog.DiscardHandler),
-		Begin: func(nc net.Conn, client netip.Addr, implicitTLS bool) front.Session {
+		Service: "echo", MaxConnections: 3, MaxPerAddress: 2, Log: slog.New(slog.DiscardHandler),
+		Begin: func(nc net.Conn, peer front.Peer) front.Session {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			e := &echo{nc: nc, client: client, tls: implicitTLS, drain: make(chan struct{})}
+			e := &echo{nc: nc, client: peer.Client, tls: peer.ImplicitTLS, local: peer.Local, drain: make(chan struct{})}
 			w.begun = append(w.begun, e)
 			return e
 		},
-		Refuse: func(client netip.Addr, limit front.Limit) string {
+		Refuse: func(limit front.Limit) string {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.refused = append(w.refused, fmt.Sprint(limit, " ", client))
+			w.refused = append(w.refused, string(limit))
 			return "no: " + string(limit) + "\r\n"
 		},
 	}
 	if change != nil {
 		change(&cfg)
 	}
-	w.Server = front.New(cfg)
+	var err error
+	if w.Server, err = front.New(cfg); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	w.cancel = cancel
-	listeners := []front.Listener{{Address: "plain:1"}, {Address: "secure:1", ImplicitTLS: true}}
+	listeners := []front.Listener{{Address: "plain:1", Proxy: proxy}, {Address: "secure:1", ImplicitTLS: true, Proxy: proxy}}
 	go func() {
 		w.done <- w.Run(ctx, func(network, address string) (net.Listener, error) {
 			if network != "tcp" {
@@ -184,7 +193,7 @@ func said(t *testing.T, c net.Conn, want string) {
 
 func TestLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := start(t, func(c *front.Config) { c.CountBy = front.Subscriber })
+		w := start(t, nil)
 		a := w.plain.dial("[2001:db8::1]:1")
 		live(t, a) // before the next, so that they begin in this order
 		b := w.secure.dial("[2001:db8::2]:1")
@@ -201,7 +210,7 @@ func TestLimits(t *testing.T) {
 		if n := w.Sessions(); n != 3 {
 			t.Errorf("%d sessions, want 3", n)
 		}
-		if want := []string{"address 2001:db8::3", "address 2001:db8::3", "connections 192.0.2.2"}; !slices.Equal(w.refused, want) {
+		if want := []string{"address", "address", "connections"}; !slices.Equal(w.refused, want) {
 			t.Errorf("refused %q, want %q", w.refused, want)
 		}
 		var begun []string
@@ -258,7 +267,7 @@ func TestDrain(t *testing.T) {
 		default:
 		}
 		ours, theirs := net.Pipe()
-		go w.Take(from{theirs, addr("192.0.2.3:1")}, false)
+		go w.Take(from{theirs, addr("192.0.2.3:1")}, &front.Socket{})
 		said(t, ours, "no: draining\r\n")
 		said(t, a, "bye\r\n")
 		said(t, b, "bye\r\n")
@@ -345,7 +354,7 @@ func TestOpenOpensAllOrNone(t *testing.T) {
 		}
 		return nil, taken
 	}
-	s := front.New(front.Config{Log: slog.New(slog.DiscardHandler)})
+	s, _ := front.New(front.Config{Log: slog.New(slog.DiscardHandler)})
 	err := s.Run(t.Context(), listen, []front.Listener{{Address: "a:1"}, {Address: "b:1"}, {Address: "c:1"}})
 	if !errors.Is(err, taken) || err.Error() != "listen on b:1: address in use" || !first.isClosed() {
 		t.Errorf("got %v, the first listener closed: %v", err, first.isClosed())
@@ -367,12 +376,12 @@ func TestManyAtOnce(t *testing.T) {
 		}
 		sockets = append(sockets, front.Socket{Listener: l})
 	}
-	s := front.New(front.Config{
+	s, _ := front.New(front.Config{
 		MaxConnections: 8, MaxPerAddress: 8, Log: slog.New(slog.DiscardHandler),
-		Begin: func(nc net.Conn, client netip.Addr, _ bool) front.Session {
-			return &echo{nc: nc, client: client, drain: make(chan struct{})}
+		Begin: func(nc net.Conn, peer front.Peer) front.Session {
+			return &echo{nc: nc, client: peer.Client, drain: make(chan struct{})}
 		},
-		Refuse: func(netip.Addr, front.Limit) string { return "\r\n" },
+		Refuse: func(front.Limit) string { return "\r\n" },
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -416,14 +425,14 @@ func TestManyAtOnce(t *testing.T) {
 
 // BenchmarkTake is what a connection costs to be let in and forgotten.
 func BenchmarkTake(b *testing.B) {
-	s := front.New(front.Config{
-		MaxConnections: math.MaxInt, MaxPerAddress: math.MaxInt, CountBy: front.Subscriber, Log: slog.New(slog.DiscardHandler),
-		Begin: func(net.Conn, netip.Addr, bool) front.Session { return &gone{} },
+	s, _ := front.New(front.Config{
+		MaxConnections: math.MaxInt, MaxPerAddress: math.MaxInt, Log: slog.New(slog.DiscardHandler),
+		Begin: func(net.Conn, front.Peer) front.Session { return &gone{} },
 	})
-	nc := from{nil, addr("192.0.2.1:1")}
+	nc, l := from{nil, addr("192.0.2.1:1")}, &front.Socket{}
 	b.ReportAllocs()
 	for b.Loop() {
-		s.Take(nc, false)
+		s.Take(nc, l)
 	}
 	s.Wait()
 }
@@ -434,3 +443,10 @@ type gone struct{ _ byte }
 func (*gone) Serve() {}
 func (*gone) Wake()  {}
 func (*gone) Cut()   {}
+
+// contextEnded is a context that has ended.
+func contextEnded(t *testing.T) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx, cancel
+}

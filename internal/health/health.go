@@ -125,13 +125,23 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// ready asks all parts at once. One that does not answer in time is away, and is not asked again before it has.
+// ready answers a load balancer.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
-	code, parts := http.StatusOK, map[string]string{}
-	if s.draining.Load() {
-		code, parts["process"] = http.StatusServiceUnavailable, "draining"
+	ready, parts := s.Report(r.Context())
+	w.Header().Set("Content-Type", "application/json")
+	if !ready {
+		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), checkTime)
+	json.NewEncoder(w).Encode(parts)
+}
+
+// Report asks all parts at once. One that does not answer in time is away, and is not asked again before it has.
+func (s *Server) Report(ctx context.Context) (ready bool, parts map[string]string) {
+	ready, parts = true, map[string]string{}
+	if s.draining.Load() {
+		ready, parts["process"] = false, "draining"
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
 	flights := make([]*flight, len(s.checks))
 	for i, c := range s.checks {
@@ -140,14 +150,37 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	for i, c := range s.checks {
 		parts[c.Name] = "ready"
 		if err := flights[i].wait(ctx); err != nil {
-			code, parts[c.Name] = http.StatusServiceUnavailable, "away"
+			ready, parts[c.Name] = false, "away"
 			s.log.DebugContext(ctx, "not ready", "part", c.Name, obs.Error(err))
 		}
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	json.NewEncoder(w).Encode(parts)
+	return ready, parts
 }
+
+var readyDesc = prometheus.NewDesc("mailfarm_ready", "1 if a part that this process needs could serve now; part process is all of them, and not draining.", []string{"part"}, nil)
+
+// Describe is prometheus.Collector's.
+func (s *Server) Describe(out chan<- *prometheus.Desc) { out <- readyDesc }
+
+// Collect is prometheus.Collector's: readiness as the load balancer hears it.
+func (s *Server) Collect(out chan<- prometheus.Metric) {
+	ready, parts := s.Report(context.Background())
+	gauge := func(part string, ready bool) {
+		v := 0.0
+		if ready {
+			v = 1
+		}
+		out <- prometheus.MustNewConstMetric(readyDesc, prometheus.GaugeValue, v, part)
+	}
+	gauge("process", ready)
+	delete(parts, "process")
+	for part, is := range parts {
+		gauge(part, is == "ready")
+	}
+}
+
+// Draining tells whether Drain was called.
+func (s *Server) Draining() bool { return s.draining.Load() }
 
 // errSlow is a part that has not answered.
 var errSlow = errors.New("no answer in time")

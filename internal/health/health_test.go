@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
 	"github.com/mailfarm/mailfarm/internal/health"
@@ -143,6 +144,36 @@ func TestReadiness(t *testing.T) {
 }
 
 // TestPanic of a part is that part's trouble.
+func TestReadinessIsAMetric(t *testing.T) {
+	var away atomic.Bool
+	s := serve(t, "127.0.0.1:0",
+		health.Check{Name: "store", Ask: func(context.Context) error { return nil }},
+		health.Check{Name: "bus", Ask: func(context.Context) error {
+			if away.Load() {
+				return errors.New("away")
+			}
+			return nil
+		}})
+	want := func(process, store, bus int) {
+		t.Helper()
+		text := fmt.Sprintf(`# HELP mailfarm_ready 1 if a part that this process needs could serve now; part process is all of them, and not draining.
+# TYPE mailfarm_ready gauge
+mailfarm_ready{part="bus"} %d
+mailfarm_ready{part="process"} %d
+mailfarm_ready{part="store"} %d
+`, bus, process, store)
+		if err := testutil.CollectAndCompare(s.s, strings.NewReader(text)); err != nil {
+			t.Error(err)
+		}
+	}
+	want(1, 1, 1)
+	away.Store(true)
+	want(0, 1, 0)
+	away.Store(false)
+	s.s.Drain()
+	want(0, 1, 1)
+}
+
 func TestPanic(t *testing.T) {
 	s := serve(t, "127.0.0.1:0", health.Check{Name: "bad", Ask: func(context.Context) error { panic("oh") }}, health.Check{Name: "good", Ask: always(nil)})
 	for range 2 {

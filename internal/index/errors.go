@@ -1,6 +1,9 @@
 package index
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Errors that callers branch on. Nothing was changed when one of them is returned. After any other error (a deadline,
 // say) the outcome is unknown.
@@ -9,8 +12,10 @@ var (
 	ErrNoMailbox = errors.New("no such mailbox")
 	// ErrExists is a mailbox of that name, or one of that special use, that is there already.
 	ErrExists = errors.New("mailbox exists already")
-	// ErrNoAccount is an account id that no account can have: 0, or 2^63 and above.
+	// ErrNoAccount is an account id that no account can have: 0, or 2^63 and above; and one that was dropped.
 	ErrNoAccount = errors.New("no such account")
+	// ErrDropped is ErrNoAccount for an account that the directory has forgotten for good. It never comes back.
+	ErrDropped = fmt.Errorf("%w: it was removed for good", ErrNoAccount)
 	// ErrOverQuota is an account without room for what is to be added.
 	ErrOverQuota = errors.New("account is over its quota")
 	// ErrKeywords is a mailbox whose keywords are all taken (mailbox.MaxKeywords).

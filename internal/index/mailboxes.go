@@ -36,6 +36,8 @@ type Mailboxes interface {
 	// List tells all mailboxes, those that are only subscribed to or only a parent among them, in the order of
 	// their names with INBOX first, and the account's MODSEQ.
 	List(ctx context.Context, account mailbox.AccountID) ([]Mailbox, mailbox.ModSeq, error)
+	// Find tells the mailboxes of some names, then those of some ids, in order. What is not there has ID 0.
+	Find(ctx context.Context, account mailbox.AccountID, names []string, ids []mailbox.ID) ([]Found, error)
 	// Create makes a mailbox and the levels above it. ErrExists, ErrMailboxes.
 	Create(ctx context.Context, account mailbox.AccountID, name, specialUse string) (Mailbox, mailbox.ModSeq, error)
 	// Delete removes a mailbox with its entries; its inferiors stay. ErrNoMailbox, ErrRefused for INBOX.
@@ -66,6 +68,8 @@ type Mailboxes interface {
 	// Append makes new emails and puts entries of them at the end of a mailbox, all or nothing. The frames are durable
 	// already. ErrNoMailbox, ErrOverQuota, ErrKeywords, ErrCondemned.
 	Append(ctx context.Context, account mailbox.AccountID, name string, messages []Message) (AppendResult, error)
+
+	Appender
 
 	// Counters tells the MODSEQ of accounts, in order; 0 for one that was never touched.
 	Counters(ctx context.Context, accounts []mailbox.AccountID) ([]mailbox.ModSeq, error)
@@ -141,6 +145,8 @@ const (
 	OverQuota DeliverStatus = 4
 	// Stale is final by another way, held, or has another generation: the work is to be dropped.
 	Stale DeliverStatus = 5
+	// NoAccount was dropped: nobody will ever have it (ErrDropped).
+	NoAccount DeliverStatus = 6
 )
 
 // DeliverResult is the outcome of one delivery. Email, Mailbox and UID are set where it was delivered; they are those of
@@ -177,6 +183,13 @@ type Mailbox struct {
 	RecentUID mailbox.UID
 }
 
+// Found is a mailbox as Find tells it.
+type Found struct {
+	Mailbox
+	// Children tells that mailboxes lie below.
+	Children bool
+}
+
 // SnapshotQuery asks for a mailbox.
 type SnapshotQuery struct {
 	Account mailbox.AccountID
@@ -185,6 +198,8 @@ type SnapshotQuery struct {
 	Since mailbox.ModSeq
 	// TakeRecent moves the \Recent mark behind all that there is; the page tells where it was.
 	TakeRecent bool
+	// Reader is who reads, where that is not the owner.
+	Reader Reader
 }
 
 // PageChunks is how many chunks a page has at most.
@@ -213,6 +228,12 @@ type Email struct {
 	Received  time.Time
 }
 
+// VisibleSize is what a reader sees, and what entries say: the body with its overlay applied, octets.
+func (e *Email) VisibleSize() int64 {
+	m := Message{Size: e.Size, Overlay: e.Overlay}
+	return m.VisibleSize()
+}
+
 // FlagMode is how flags are changed.
 type FlagMode uint8
 
@@ -234,6 +255,10 @@ type FlagChange struct {
 	// UnchangedSince, where Conditional is set, leaves entries alone whose MODSEQ is higher (RFC 7162 §3.1.3).
 	UnchangedSince mailbox.ModSeq
 	Conditional    bool
+	// Keep are flags that stay as they are, whatever Mode says: not everybody may change all.
+	Keep mailbox.Flags
+	// Reader is whose flags those are that are each reader's own.
+	Reader Reader
 }
 
 // FlagResult tells what a FlagChange did.

@@ -32,6 +32,7 @@ type Ledger interface {
 	Operator
 	Queue
 	Accounts
+	Audits
 }
 
 // Hot is what router and delivery call.
@@ -51,14 +52,14 @@ type Hot interface {
 	Claim(ctx context.Context, req *storev1.ClaimRequest) ([]*storev1.Claimed, error)
 	// Report enters outcomes. All recipients of a report must be queued, have its generation, and be claimed by its owner
 	// (for an empty owner: by nobody whose lease runs); else nothing of that report is written and it is not accepted.
-	// Children go to the outbox, then states change, in one step. State queued means deferred: due at due_ns, or at its
-	// expiry if that is sooner, under a new generation. An outcome without reply counts as no attempt.
+	// Children go to the outbox, then states change, in one step. State queued means deferred: due as DueAt tells, under a new
+	// generation. An outcome without reply counts as no attempt.
 	Report(ctx context.Context, reports []*storev1.Report) ([]*storev1.ReportResult, error)
 }
 
 // Operator is what people call.
 type Operator interface {
-	// List hands over messages that match all conditions, newest first, in pages of at most ListPage.
+	// List hands over messages that match all conditions (search.Matches), newest first, in pages of at most ListPage.
 	// An error of each ends it and is returned.
 	List(ctx context.Context, q *storev1.QueueListRequest, each func([]*storev1.LedgerEntry) error) error
 	// Act changes recipients that are not final and that no running claim holds, and tells how many. Retry makes queued and
@@ -69,9 +70,9 @@ type Operator interface {
 
 // Queue is what the workers of the store call to keep work going.
 type Queue interface {
-	// Sweep takes at most limit queued recipients that are due, longest first, puts their due time off by again, and
-	// returns hints for them. Those whose claim ran out get a new generation.
-	Sweep(ctx context.Context, limit int, again time.Duration) (Due, error)
+	// Sweep takes at most limit queued recipients of a destination that are due, longest first, puts their due time off by
+	// again, and returns hints for them. Those whose claim ran out get a new generation.
+	Sweep(ctx context.Context, of SweepOf, limit int, again time.Duration) (Due, error)
 	// TakeOutbox takes at most limit children that are due, and puts their due time off by again, doubled for each time
 	// they were taken before, at most OutboxMaxWait.
 	TakeOutbox(ctx context.Context, limit int, again time.Duration) ([]OutboxChild, error)
@@ -81,6 +82,8 @@ type Queue interface {
 	Waiting(ctx context.Context, ids [][]byte) ([]bool, error)
 	// Known tells of each message whether the ledger has its row.
 	Known(ctx context.Context, ids [][]byte) ([]Known, error)
+	// Depth counts what waits, each kind up to DepthMax.
+	Depth(ctx context.Context) (Depth, error)
 }
 
 // Accounts is what recovery, auditor and pruning call.
@@ -108,6 +111,26 @@ type Accounts interface {
 	// Prune removes at most limit messages whose rows the rule lets go, each with all that descends from it, their dedupe
 	// rows and recipients. It notes the rule's Before first. More is true where it stopped at limit.
 	Prune(ctx context.Context, rule PruneRule, limit int) (pruned int, more bool, err error)
+	// FillSearch makes what messages of an older schema are found by, for at most limit of them; until there is no more of
+	// them List is slow. More is true where it may be called again at once.
+	FillSearch(ctx context.Context, limit int) (more bool, err error)
 	// PrunedBefore is the latest Before of all rules so far: rows of messages accepted earlier may be gone.
 	PrunedBefore(ctx context.Context) (time.Time, error)
+}
+
+// Audits is what audits leave for later ones, so that what is settled is not looked at again and again.
+type Audits interface {
+	// AuditHours reads what is kept of the ledger's hours, and which of them changed.
+	AuditHours(ctx context.Context) (map[int64]AuditHour, error)
+	// KeepHour keeps the unit of an hour, unless the hour has changed since h was read.
+	KeepHour(ctx context.Context, h AuditHour) error
+	// AuditStretches reads what is kept of an incarnation's segments, in their order.
+	AuditStretches(ctx context.Context, incarnation uint64) ([]AuditStretch, error)
+	// KeepStretches replaces what is kept of an incarnation between the first one's First and the last one's End.
+	KeepStretches(ctx context.Context, stretches []AuditStretch) error
+	// ForgetSegment drops what is kept of a segment, because it was removed or written anew.
+	ForgetSegment(ctx context.Context, incarnation uint64, segment uint32) error
+	// SaveAudit and LastAudit keep the latest audit of all, for every process to show. LastAudit is zero before the first.
+	SaveAudit(ctx context.Context, a AuditReport) error
+	LastAudit(ctx context.Context) (AuditReport, error)
 }

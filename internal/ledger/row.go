@@ -19,6 +19,16 @@ func IsFinal(s storev1.State) bool {
 	return false
 }
 
+// SweepOf says which recipients a sweep takes.
+type SweepOf uint8
+
+// What a sweep takes: all that is due, or that of one destination while work for the other cannot be taken on.
+const (
+	SweepAll SweepOf = iota
+	SweepLocal
+	SweepRemote
+)
+
 // Due is what a sweep found: hints for the bus.
 type Due struct {
 	Local  []*mailv1.LocalWork

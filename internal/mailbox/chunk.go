@@ -15,17 +15,19 @@ type Chunk struct {
 	UIDs    []UID
 	Flags   []Flags
 	ModSeqs []ModSeq
-	// Emails, Sizes and Received never change for an entry. Sizes include the overlay; Received is in seconds since 1970 UTC.
+	// Emails, Sizes, Received and Saved never change for an entry. Sizes include the overlay; Received and Saved are in seconds
+	// since 1970 UTC: when the message came, and when the entry was made.
 	Emails   []EmailID
 	Sizes    []int64
 	Received []int64
+	Saved    []int64
 }
 
 // Packed is a Chunk with its columns packed: a database row, a page of a snapshot.
 type Packed struct {
-	FirstUID                                      UID
-	MaxModSeq                                     ModSeq
-	UIDs, Flags, ModSeqs, Emails, Sizes, Received []byte
+	FirstUID                                             UID
+	MaxModSeq                                            ModSeq
+	UIDs, Flags, ModSeqs, Emails, Sizes, Received, Saved []byte
 }
 
 // Entry is one entry of a chunk.
@@ -36,6 +38,7 @@ type Entry struct {
 	Email    EmailID
 	Size     int64
 	Received int64
+	Saved    int64
 }
 
 // Len is how many entries the chunk has.
@@ -43,7 +46,7 @@ func (c *Chunk) Len() int { return len(c.UIDs) }
 
 // At is the i-th entry.
 func (c *Chunk) At(i int) Entry {
-	return Entry{c.UIDs[i], c.Flags[i], c.ModSeqs[i], c.Emails[i], c.Sizes[i], c.Received[i]}
+	return Entry{c.UIDs[i], c.Flags[i], c.ModSeqs[i], c.Emails[i], c.Sizes[i], c.Received[i], c.Saved[i]}
 }
 
 // Add puts an entry, whose UID is above all others, at the end.
@@ -54,6 +57,7 @@ func (c *Chunk) Add(e Entry) {
 	c.Emails = append(c.Emails, e.Email)
 	c.Sizes = append(c.Sizes, e.Size)
 	c.Received = append(c.Received, e.Received)
+	c.Saved = append(c.Saved, e.Saved)
 	c.MaxModSeq = max(c.MaxModSeq, e.ModSeq)
 }
 
@@ -63,7 +67,7 @@ func (c *Chunk) Find(uid UID) (int, bool) { return slices.BinarySearch(c.UIDs, u
 // Reset empties the chunk and keeps its memory.
 func (c *Chunk) Reset() {
 	*c = Chunk{UIDs: c.UIDs[:0], Flags: c.Flags[:0], ModSeqs: c.ModSeqs[:0],
-		Emails: c.Emails[:0], Sizes: c.Sizes[:0], Received: c.Received[:0]}
+		Emails: c.Emails[:0], Sizes: c.Sizes[:0], Received: c.Received[:0], Saved: c.Saved[:0]}
 }
 
 // Keep drops the entries for which keep is false.
@@ -72,12 +76,12 @@ func (c *Chunk) Keep(keep func(i int) bool) {
 	for i := range c.UIDs {
 		if keep(i) {
 			c.UIDs[n], c.Flags[n], c.ModSeqs[n] = c.UIDs[i], c.Flags[i], c.ModSeqs[i]
-			c.Emails[n], c.Sizes[n], c.Received[n] = c.Emails[i], c.Sizes[i], c.Received[i]
+			c.Emails[n], c.Sizes[n], c.Received[n], c.Saved[n] = c.Emails[i], c.Sizes[i], c.Received[i], c.Saved[i]
 			n++
 		}
 	}
 	c.UIDs, c.Flags, c.ModSeqs = c.UIDs[:n], c.Flags[:n], c.ModSeqs[:n]
-	c.Emails, c.Sizes, c.Received = c.Emails[:n], c.Sizes[:n], c.Received[:n]
+	c.Emails, c.Sizes, c.Received, c.Saved = c.Emails[:n], c.Sizes[:n], c.Received[:n], c.Saved[:n]
 }
 
 // Pack packs all columns.
@@ -91,6 +95,7 @@ func (c *Chunk) Pack() Packed {
 		Emails:    AppendEmails(make([]byte, 0, 6*len(c.Emails)), c.Emails),
 		Sizes:     AppendSizes(make([]byte, 0, 3*len(c.Sizes)), c.Sizes),
 		Received:  AppendReceived(make([]byte, 0, 3*len(c.Received)), c.Received),
+		Saved:     AppendSaved(nil, c.Saved, c.Received),
 	}
 }
 
@@ -110,7 +115,9 @@ func (c *Chunk) Unpack(p *Packed) (err error) {
 		if c.ModSeqs, err = DecodeModSeqs(c.ModSeqs, p.ModSeqs, n); err == nil {
 			if c.Emails, err = DecodeEmails(c.Emails, p.Emails, n); err == nil {
 				if c.Sizes, err = DecodeSizes(c.Sizes, p.Sizes, n); err == nil {
-					c.Received, err = DecodeReceived(c.Received, p.Received, n)
+					if c.Received, err = DecodeReceived(c.Received, p.Received, n); err == nil {
+						c.Saved, err = DecodeSaved(c.Saved, p.Saved, c.Received)
+					}
 				}
 			}
 		}

@@ -14,6 +14,9 @@ import (
 //	mod_seqs          runs of equal steps from the entry before (0 before the first): varint step, uvarint entries−1
 //	emails, received  steps from the entry before (0 before the first): varint
 //	sizes             uvarint
+//	saved             octet 0, then runs of equal differences from received; or octet 1, then runs of equal steps from the
+//	                  entry before; both as mod_seqs. Empty: as received, which is how entries are told that were made
+//	                  before there was this column.
 //
 // So a chunk whose flags were all set by one STORE has its flags and MODSEQs in a dozen octets, and so has one that was
 // filled by a run of deliveries. How many entries there are is told by uids alone: every other column is decoded against
@@ -120,6 +123,21 @@ func DecodeEmails(dst []EmailID, b []byte, n int) ([]EmailID, error) {
 	return dst, ended("emails", b)
 }
 
+// AllEmails unpacks all the email ids in b behind dst. ErrColumn.
+func AllEmails(dst []EmailID, b []byte) ([]EmailID, error) {
+	var last EmailID
+	for len(b) > 0 {
+		step, used := binary.Varint(b)
+		if used <= 0 {
+			return dst, fmt.Errorf("emails: %w", ErrColumn)
+		}
+		b = b[used:]
+		last += EmailID(step)
+		dst = append(dst, last)
+	}
+	return dst, nil
+}
+
 // AppendSizes packs sizes behind b, octets, none negative.
 func AppendSizes(b []byte, sizes []int64) []byte {
 	for _, s := range sizes {
@@ -164,6 +182,80 @@ func DecodeReceived(dst []int64, b []byte, n int) ([]int64, error) {
 		dst = append(dst, last)
 	}
 	return dst, ended("received", b)
+}
+
+// AppendSaved packs times behind b, in the shorter of two ways: a message is saved when it is received, mostly, and what was
+// copied at once was saved at once.
+func AppendSaved(b []byte, saved, received []int64) []byte {
+	if len(saved) == 0 {
+		return b
+	}
+	begin := len(b)
+	b = appendRuns(append(b, 0), len(saved), func(i int) int64 { return saved[i] - received[i] })
+	first := len(b)
+	b = appendRuns(append(b, 1), len(saved), func(i int) int64 {
+		if i == 0 {
+			return saved[0]
+		}
+		return saved[i] - saved[i-1]
+	})
+	if n := len(b) - first; n < first-begin {
+		return append(b[:begin], b[first:]...)
+	}
+	return b[:first]
+}
+
+// appendRuns packs n values as runs of equal ones.
+func appendRuns(b []byte, n int, value func(int) int64) []byte {
+	for i := 0; i < n; {
+		v, run := value(i), 1
+		for i+run < n && value(i+run) == v {
+			run++
+		}
+		b = binary.AppendVarint(b, v)
+		b = binary.AppendUvarint(b, uint64(run-1))
+		i += run
+	}
+	return b
+}
+
+// DecodeSaved unpacks the times of entries that were received at these behind dst. A column of another number of entries,
+// which a process that does not know it has left behind, tells nothing: they were saved as they were received. ErrColumn.
+func DecodeSaved(dst []int64, b []byte, received []int64) ([]int64, error) {
+	if len(b) == 0 {
+		return append(dst, received...), nil
+	}
+	way := b[0]
+	if b = b[1:]; way > 1 {
+		return dst, fmt.Errorf("saved: %w", ErrColumn)
+	}
+	begin := len(dst)
+	var last int64
+	for i := 0; len(b) > 0; {
+		v, used := binary.Varint(b)
+		if used <= 0 {
+			return dst, fmt.Errorf("saved: %w", ErrColumn)
+		}
+		run, used2 := binary.Uvarint(b[used:])
+		if used2 <= 0 {
+			return dst, fmt.Errorf("saved: %w", ErrColumn)
+		}
+		if run >= uint64(len(received)-i) {
+			return append(dst[:begin], received...), nil
+		}
+		b = b[used+used2:]
+		for range run + 1 {
+			if last += v; way == 0 {
+				last = received[i] + v
+			}
+			dst = append(dst, last)
+			i++
+		}
+	}
+	if len(dst)-begin < len(received) {
+		return append(dst[:begin], received...), nil
+	}
+	return dst, nil
 }
 
 // ended tells whether a column has octets behind its last entry.

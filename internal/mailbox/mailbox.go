@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/binary"
+	"fmt"
 	"time"
 )
 
@@ -68,3 +69,18 @@ const (
 
 // ChunkSize is how many entries of a mailbox are stored in one row.
 const ChunkSize = 256
+
+// IDTime is when NewID made an id.
+func IDTime(id uint64) time.Time { return time.UnixMilli(int64(id>>22) + 1577836800000) }
+
+// ParseObjectID reads what ObjectID wrote for a kind.
+func ParseObjectID(kind byte, text string) (uint64, error) {
+	if len(text) != 12 || text[0] != kind {
+		return 0, fmt.Errorf("%q is no id that begins with %c", text, kind)
+	}
+	b, err := base64.RawURLEncoding.DecodeString(text[1:])
+	if err != nil {
+		return 0, fmt.Errorf("%q is no id: %w", text, err)
+	}
+	return binary.BigEndian.Uint64(b), nil
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Errors of Decode.
@@ -16,60 +17,78 @@ var (
 
 // EnvelopeOf is the ENVELOPE in an encoded index, as IMAP sends it, a slice of it; nil where the index is of another version
 // or corrupt. Nothing is decoded.
-func EnvelopeOf(encoded []byte) []byte {
-	envelope, _, _, _ := split(encoded)
-	return envelope
-}
+func EnvelopeOf(encoded []byte) []byte { return texts(encoded).envelope }
 
 // BodyStructureOf is the BODYSTRUCTURE in an encoded index, like EnvelopeOf.
-func BodyStructureOf(encoded []byte) []byte {
-	_, structure, _, _ := split(encoded)
-	return structure
+func BodyStructureOf(encoded []byte) []byte { return texts(encoded).structure }
+
+// PreviewOf is the preview in an encoded index, like EnvelopeOf; a message without text has one that is empty, not nil.
+func PreviewOf(encoded []byte) []byte { return texts(encoded).preview }
+
+// ReferencesOf is what is kept of References in an encoded index, like EnvelopeOf.
+func ReferencesOf(encoded []byte) []byte { return texts(encoded).refs }
+
+// SentDateOf is SentDate of an encoded index; false also where the index is of another version or corrupt.
+func SentDateOf(encoded []byte) (time.Time, bool) {
+	t, err := split(encoded)
+	if err != nil {
+		return time.Time{}, false
+	}
+	var ix Index
+	d := decoder{b: t.rest}
+	d.numbers(&ix)
+	if d.err != nil {
+		return time.Time{}, false
+	}
+	return ix.SentDate()
+}
+
+// encodedTexts are what an encoded index tells first, and what follows.
+type encodedTexts struct {
+	envelope, structure, preview, refs, rest []byte
+}
+
+func texts(encoded []byte) encodedTexts {
+	t, _ := split(encoded)
+	return t
 }
 
 // split takes apart what is told first.
-func split(encoded []byte) (envelope, structure, rest []byte, err error) {
+func split(encoded []byte) (t encodedTexts, err error) {
 	if len(encoded) == 0 || encoded[0] != Version {
-		return nil, nil, nil, ErrVersion
+		return t, ErrVersion
 	}
 	b := encoded[1:]
-	e, n := binary.Uvarint(b)
-	if n <= 0 {
-		return nil, nil, nil, ErrCorrupt
+	var lengths [4]uint64
+	for i := range lengths {
+		n, used := binary.Uvarint(b)
+		if used <= 0 || n > uint64(len(encoded)) {
+			return t, ErrCorrupt
+		}
+		lengths[i], b = n, b[used:]
 	}
-	b = b[n:]
-	s, n := binary.Uvarint(b)
-	if n <= 0 {
-		return nil, nil, nil, ErrCorrupt
+	for i, p := range []*[]byte{&t.envelope, &t.structure, &t.preview, &t.refs} {
+		n := lengths[i]
+		if n > uint64(len(b)) {
+			return encodedTexts{}, ErrCorrupt
+		}
+		*p, b = b[:n:n], b[n:]
 	}
-	b = b[n:]
-	if e > uint64(len(b)) || s > uint64(len(b))-e {
-		return nil, nil, nil, ErrCorrupt
-	}
-	return b[:e:e], b[e : e+s : e+s], b[e+s:], nil
+	t.rest = b
+	return t, nil
 }
 
 // Decode reads what Encode wrote. The index keeps encoded, which the caller does not change any more.
 //
 // Errors: ErrVersion, ErrCorrupt. It never fails in another way, and takes no more memory than a few times the input's.
 func Decode(encoded []byte) (*Index, error) {
-	envelope, structure, rest, err := split(encoded)
+	t, err := split(encoded)
 	if err != nil {
 		return nil, err
 	}
-	ix := &Index{envelope: envelope, structure: structure}
-	d := decoder{b: rest}
-	ix.Flags = Flags(d.octet())
-	ix.Size = d.size()
-	ix.Hops = d.count(MaxFields, 0)
-	switch d.octet() {
-	case 0:
-	case 1:
-		ix.hasDate, ix.date, ix.zone = true, d.varint(), int(d.varint())*60
-		d.check(ix.date > -1<<40 && ix.date < 1<<40 && ix.zone > -1<<20 && ix.zone < 1<<20)
-	default:
-		d.fail("date")
-	}
+	ix := &Index{envelope: t.envelope, structure: t.structure, preview: t.preview, refs: t.refs}
+	d := decoder{b: t.rest}
+	d.numbers(ix)
 	ix.ReturnPath = d.string()
 	if n := d.count(MaxDeliveredTo, 1); n > 0 {
 		ix.DeliveredTo = make([]string, n)
@@ -93,6 +112,21 @@ func Decode(encoded []byte) (*Index, error) {
 		return nil, d.err
 	}
 	return ix, nil
+}
+
+// numbers reads what follows the texts.
+func (d *decoder) numbers(ix *Index) {
+	ix.Flags = Flags(d.octet())
+	ix.Size = d.size()
+	ix.Hops = d.count(MaxFields, 0)
+	switch d.octet() {
+	case 0:
+	case 1:
+		ix.hasDate, ix.date, ix.zone = true, d.varint(), int(d.varint())*60
+		d.check(ix.date > -1<<40 && ix.date < 1<<40 && ix.zone > -1<<20 && ix.zone < 1<<20)
+	default:
+		d.fail("date")
+	}
 }
 
 // decoder reads numbers off b. The first error stays.

@@ -40,6 +40,8 @@ func dump(ix *message.Index, body []byte) string {
 	fmt.Fprintf(&b, "ENVELOPE %s\n", ix.Envelope())
 	fmt.Fprintf(&b, "BODYSTRUCTURE %s\n", ix.BodyStructure())
 	fmt.Fprintf(&b, "BODY %s\n", ix.AppendBody(nil))
+	fmt.Fprintf(&b, "PREVIEW %q\n", ix.Preview())
+	fmt.Fprintf(&b, "REFERENCES %q\n", ix.References())
 	return b.String()
 }
 

@@ -2,7 +2,7 @@ package message
 
 import "encoding/binary"
 
-// The encoding: Version; the lengths of ENVELOPE and BODYSTRUCTURE; both of them; flags; size; hops; the date; trace
+// The encoding: Version; the lengths of ENVELOPE, BODYSTRUCTURE, preview and References; these four; flags; size; hops; the date; trace
 // addresses; fields; parts. Numbers are varints. Of the parts only shape and place are told: the rest stands in
 // BODYSTRUCTURE.
 
@@ -17,8 +17,12 @@ func (ix *Index) Encode(dst []byte) []byte {
 	dst = append(dst, Version)
 	dst = binary.AppendUvarint(dst, uint64(len(ix.envelope)))
 	dst = binary.AppendUvarint(dst, uint64(len(ix.structure)))
+	dst = binary.AppendUvarint(dst, uint64(len(ix.preview)))
+	dst = binary.AppendUvarint(dst, uint64(len(ix.refs)))
 	dst = append(dst, ix.envelope...)
 	dst = append(dst, ix.structure...)
+	dst = append(dst, ix.preview...)
+	dst = append(dst, ix.refs...)
 	dst = append(dst, byte(ix.Flags))
 	dst = binary.AppendUvarint(dst, uint64(ix.Size))
 	dst = binary.AppendUvarint(dst, uint64(ix.Hops))

@@ -95,6 +95,7 @@ func (x *Indexer) keepFields(all bool) {
 	if !all {
 		x.ix.Flags |= Truncated
 	}
+	x.keepReferences()
 	others := x.scratch.text[:0]
 	for i := range x.fields {
 		if f := &x.fields[i]; f.name == nameOther {

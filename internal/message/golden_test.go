@@ -71,6 +71,10 @@ func TestEncodeDecode(t *testing.T) {
 			if !bytes.Equal(message.EnvelopeOf(encoded), ix.Envelope()) || !bytes.Equal(message.BodyStructureOf(encoded), ix.BodyStructure()) {
 				t.Error("EnvelopeOf or BodyStructureOf differ from the index")
 			}
+			want, wantOK := ix.SentDate()
+			if got, ok := message.SentDateOf(encoded); ok != wantOK || !got.Equal(want) || got.String() != want.String() {
+				t.Errorf("SentDateOf %v %t, want %v %t", got, ok, want, wantOK)
+			}
 			t.Logf("%d octets of index for %d of message", len(encoded), len(body))
 		})
 	}

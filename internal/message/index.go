@@ -66,6 +66,8 @@ type Index struct {
 	zone      int   // seconds east of UTC, as the Date field has it
 	envelope  []byte
 	structure []byte
+	preview   []byte
+	refs      []byte
 	parts     []Part // in order of their headers; the first is the message itself
 }
 
@@ -188,6 +190,13 @@ func (ix *Index) Envelope() []byte { return ix.envelope }
 
 // BodyStructure is the message's BODYSTRUCTURE as IMAP sends it. The caller does not change it.
 func (ix *Index) BodyStructure() []byte { return ix.structure }
+
+// Preview is the beginning of the message's text for a list of messages, at most PreviewMax characters on one line
+// (RFC 8970); empty where it has none. The caller does not change it.
+func (ix *Index) Preview() []byte { return ix.preview }
+
+// References is the end of the first References field, unfolded, at most MaxReferences octets. The caller does not change it.
+func (ix *Index) References() []byte { return ix.refs }
 
 // MessageID is the first Message-ID field, with angle brackets, as received and unfolded.
 func (ix *Index) MessageID() string { return envelopeString(ix.envelope, envMessageID) }

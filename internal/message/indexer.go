@@ -26,6 +26,8 @@ type Indexer struct {
 	cr        int64  // CRs so far
 	lastCR    bool   // the last octet was CR
 
+	taken taken // of the text part that the preview is made of
+
 	retained int // octets of strings kept in parts
 	fields   fieldList
 	scratch  scratch
@@ -53,9 +55,10 @@ func (x *Indexer) Reset() {
 	*x = Indexer{
 		ix: Index{
 			Fields: fields, DeliveredTo: delivered, parts: parts,
-			envelope: keep(x.ix.envelope), structure: keep(x.ix.structure),
+			envelope: keep(x.ix.envelope), structure: keep(x.ix.structure), preview: x.ix.preview[:0], refs: x.ix.refs[:0],
 		},
-		open: x.open[:0], header: keep(x.header), head: x.head[:0],
+		taken: x.taken.kept(),
+		open:  x.open[:0], header: keep(x.header), head: x.head[:0],
 		fields: x.fields[:0], scratch: x.scratch.kept(), writer: x.writer.kept(),
 	}
 }
@@ -125,6 +128,7 @@ func hasEightBit(p []byte) bool {
 
 // bulk takes text in which no structure can come any more.
 func (x *Indexer) bulk(p []byte) {
+	x.take(p)
 	x.lineStart += x.lineLen + int64(len(p)) // no longer of interest but as the message's size
 	x.lineLen = 0
 	x.lastCR = p[len(p)-1] == '\r'
@@ -148,6 +152,8 @@ func (x *Indexer) piece(p []byte) {
 	}
 	if x.inHeader {
 		x.collect(p)
+	} else {
+		x.take(p)
 	}
 	x.lineLen += int64(len(p))
 	x.lastCR = p[len(p)-1] == '\r'
@@ -190,6 +196,8 @@ func (x *Indexer) line(p []byte) {
 		default:
 			x.anyLine = true
 		}
+	} else {
+		x.take(p)
 	}
 	x.next(full, eol)
 }

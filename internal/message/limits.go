@@ -2,7 +2,7 @@ package message
 
 // Version is the first octet of every encoded index. It grows with what the index tells and with the list of known names;
 // an index of another version is made anew from the body.
-const Version = 1
+const Version = 2
 
 // Limits of what an index tells. Behind them the structure is coarser, and nothing fails.
 const (
@@ -28,6 +28,10 @@ const (
 	MaxDeliveredTo = 100
 	// MaxFieldName is the longest field name that is told apart, octets (RFC 5322 §2.1.1 allows 77 on a line of 78).
 	MaxFieldName = 77
+	// PreviewMax is the longest preview, characters: RFC 8970 §3.1 allows 200.
+	PreviewMax = 200
+	// MaxReferences is how much is kept of the References field, octets: its end, where the nearest messages are named.
+	MaxReferences = 4 << 10
 	// MaxBoundary is the longest boundary, octets. RFC 2046 §5.1.1 says 70; some mailers do not know.
 	MaxBoundary = 200
 )
@@ -39,6 +43,10 @@ const (
 	maxType = 127
 	// maxQuoted is the longest string sent between quotes; a longer one is a literal.
 	maxQuoted = 1000
+	// previewSource is how much of a text part its preview is made of, octets as they were sent.
+	previewSource = 32 << 10
+	// previewTries is how many text parts are looked at for one that has text.
+	previewTries = 10
 	// keepBuffer is the largest buffer that an Indexer keeps for the next message.
 	keepBuffer = 64 << 10
 )

@@ -40,6 +40,8 @@ func (x *Indexer) noHeader() {
 		x.keepEnvelope(o.part, nil)
 	}
 	x.inHeader = false
+	x.mayTake(o.part)
+	x.take(x.header)
 }
 
 // endHeader ends the innermost part's header before offset; lf line ends come before that. It tells what the part is.
@@ -64,6 +66,7 @@ func (x *Indexer) endHeader(offset, lf int64) {
 	}
 	switch {
 	case p.Kind == Leaf:
+		x.mayTake(o.part)
 	case len(x.open) >= MaxDepth || p.Kind == Message && len(x.ix.parts) >= MaxParts:
 		p.setUnknown()
 	case p.Kind == Multipart:
@@ -155,6 +158,7 @@ func (x *Indexer) end(o open, end, lf int64) {
 	if p.hasLines() {
 		p.Lines = max(0, lf-o.lf)
 	}
+	x.endTaken(o.part)
 }
 
 // until cuts what lies behind end.

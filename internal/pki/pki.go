@@ -41,7 +41,7 @@ func (f Files) Certificate(name string) string { return filepath.Join(f.Dir, nam
 // Key is the file of the named certificate's key.
 func (f Files) Key(name string) string { return filepath.Join(f.Dir, name+".key") }
 
-// Open makes the authority at its first call, and reads it afterwards.
+// Open makes the authority at its first call, and reads it afterwards. A certificate without its key is an error.
 func Open(dir string) (*Authority, error) {
 	f := Files{dir}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -49,6 +49,10 @@ func Open(dir string) (*Authority, error) {
 	}
 	pair, err := tls.LoadX509KeyPair(f.CA(), f.caKey())
 	if errors.Is(err, os.ErrNotExist) {
+		// An authority is never replaced: all that trusts it would refuse what the new one signs.
+		if _, err := os.Lstat(f.CA()); err == nil {
+			return nil, fmt.Errorf("certificate authority in %s: ca.pem is there without ca.key: work where the key is, put it back, or remove ca.pem for a new authority", dir)
+		}
 		pair, err = makeCA(f)
 	}
 	if err != nil {
@@ -76,13 +80,27 @@ func (a *Authority) Pool() *x509.CertPool {
 }
 
 // Use is what a certificate proves: a server's cannot open an operator's door.
-type Use x509.ExtKeyUsage
+type Use uint8
 
 // Uses.
 const (
-	Server = Use(x509.ExtKeyUsageServerAuth)
-	Client = Use(x509.ExtKeyUsageClientAuth)
+	// Server is who answers clients.
+	Server Use = iota
+	// Client is an operator.
+	Client
+	// Peer is a process of the farm: it answers other processes and calls them.
+	Peer
 )
+
+func (u Use) extended() []x509.ExtKeyUsage {
+	switch u {
+	case Client:
+		return []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	case Peer:
+		return []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	}
+	return []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+}
 
 // Issue makes the named certificate for hosts (names and addresses), unless a good one is there already.
 func (a *Authority) Issue(name string, use Use, hosts ...string) (tls.Certificate, error) {
@@ -95,7 +113,7 @@ func (a *Authority) Issue(name string, use Use, hosts ...string) (tls.Certificat
 	}
 	t := template(name, leafLife)
 	t.KeyUsage = x509.KeyUsageDigitalSignature
-	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsage(use)}
+	t.ExtKeyUsage = use.extended()
 	for _, h := range hosts {
 		if ip := net.ParseIP(h); ip != nil {
 			t.IPAddresses = append(t.IPAddresses, ip)
@@ -115,7 +133,7 @@ func (a *Authority) Issue(name string, use Use, hosts ...string) (tls.Certificat
 
 // good tells whether a certificate is ours, valid for a while, for the use alone, and names all hosts.
 func (a *Authority) good(c *x509.Certificate, use Use, hosts []string) bool {
-	if c == nil || !slices.Equal(c.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsage(use)}) || c.CheckSignatureFrom(a.cert) != nil || time.Until(c.NotAfter) < renewBefore {
+	if c == nil || !slices.Equal(c.ExtKeyUsage, use.extended()) || c.CheckSignatureFrom(a.cert) != nil || time.Until(c.NotAfter) < renewBefore {
 		return false
 	}
 	for _, h := range hosts {
@@ -126,8 +144,9 @@ func (a *Authority) good(c *x509.Certificate, use Use, hosts []string) bool {
 	return true
 }
 
+// makeCA makes the authority's certificate, with the key that is there: the first call may have been cut short.
 func makeCA(f Files) (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := caKey(f.caKey())
 	if err != nil {
 		return tls.Certificate{}, err
 	}
@@ -144,6 +163,30 @@ func makeCA(f Files) (tls.Certificate, error) {
 	return tls.LoadX509KeyPair(f.CA(), f.caKey())
 }
 
+// caKey reads the authority's key, or makes one.
+func caKey(file string) (*ecdsa.PrivateKey, error) {
+	content, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	}
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(content)
+	if block == nil {
+		return nil, fmt.Errorf("%s holds no key", file)
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("%s: the key is not ECDSA", file)
+	}
+	return key, nil
+}
+
 func template(name string, life time.Duration) *x509.Certificate {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
@@ -157,7 +200,7 @@ func template(name string, life time.Duration) *x509.Certificate {
 	}
 }
 
-// write puts the key first: a certificate without its key is of no use, and is made anew.
+// write puts the key first: a certificate without its key is of no use.
 func write(certFile, keyFile string, der []byte, key *ecdsa.PrivateKey) error {
 	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
@@ -177,7 +220,12 @@ func write(certFile, keyFile string, der []byte, key *ecdsa.PrivateKey) error {
 // replace writes a file whole or not at all.
 func replace(path string, content []byte) error {
 	tmp := path + ".new"
-	if err := os.WriteFile(tmp, content, 0o600); err != nil {
+	out, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(content)
+	if err := errors.Join(err, out.Sync(), out.Close()); err != nil {
 		return err
 	}
 	return os.Rename(tmp, path)

@@ -49,3 +49,49 @@ func TestIssuedCertificateIsTrustedAndKept(t *testing.T) {
 		}
 	}
 }
+
+func TestAuthorityIsNeverReplaced(t *testing.T) {
+	dir := t.TempDir()
+	ca, err := pki.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := ca.Issue("store", pki.Peer, "store")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(ca.CA())
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// A machine that has what everybody may have, and not the key.
+	key, away := dir+"/ca.key", dir+"/away"
+	if err := os.Rename(key, away); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pki.Open(dir); err == nil {
+		t.Error("an authority without its key was opened")
+	}
+	if after, err := os.ReadFile(ca.CA()); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("ca.pem was replaced (%v)", err)
+	}
+	if _, err := os.Stat(key); err == nil {
+		t.Error("a new key was made")
+	}
+
+	// The key without the certificate: what it signed before is still of this authority.
+	if err := os.Rename(away, key); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(ca.CA()); err != nil {
+		t.Fatal(err)
+	}
+	again, err := pki.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := leaf.Leaf.Verify(x509.VerifyOptions{DNSName: "store", Roots: again.Pool()}); err != nil {
+		t.Errorf("what the key signed before: %v", err)
+	}
+}

@@ -34,41 +34,18 @@ func (s clientStream) RecvMsg(m any) error { return fromStatus(s.ClientStream.Re
 // localBuffer is how much a call within the process may have under way on the connection, octets.
 const localBuffer = 1 << 20
 
-// Loopback is a connection within the process. Calls made before Serve wait for it.
-type Loopback struct {
-	Conn *grpc.ClientConn
-	lis  *bufconn.Listener
-	srv  *grpc.Server
-}
-
-// NewLoopback connects; services are registered on srv before Serve.
-func NewLoopback(srv *grpc.Server) (*Loopback, error) {
-	l := &Loopback{lis: bufconn.Listen(localBuffer), srv: srv}
-	conn, err := Dial("passthrough:local",
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.lis.DialContext(ctx) }))
-	if err != nil {
-		return nil, fmt.Errorf("connect within the process: %w", err)
-	}
-	l.Conn = conn
-	return l, nil
-}
-
-// Serve begins to answer.
-func (l *Loopback) Serve() { go l.srv.Serve(l.lis) } // it ends by Close, and its error says no more than that
-
-// Close ends both sides.
-func (l *Loopback) Close() {
-	l.Conn.Close()
-	l.srv.Stop()
-}
-
-// Local serves srv, which has its services, within the process. stop ends both sides.
+// Local serves srv, which has its services, within the process over gRPC, for tests of what crosses it. stop ends both sides.
 func Local(srv *grpc.Server) (conn *grpc.ClientConn, stop func(), err error) {
-	l, err := NewLoopback(srv)
+	lis := bufconn.Listen(localBuffer)
+	conn, err = Dial("passthrough:local",
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("connect within the process: %w", err)
 	}
-	l.Serve()
-	return l.Conn, l.Close, nil
+	go srv.Serve(lis) // it ends by Stop, and its error says no more than that
+	return conn, func() {
+		conn.Close()
+		srv.Stop()
+	}, nil
 }

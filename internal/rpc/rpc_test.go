@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"testing"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/mailfarm/mailfarm/internal/reply"
-	"github.com/mailfarm/mailfarm/internal/rpc"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
@@ -41,38 +40,18 @@ func TestErrorsCrossTheWire(t *testing.T) {
 		{"panic", func() error { panic("boom") }, codes.Internal, "451 4.3.0 temporary local problem, try again later"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			srv := rpc.NewServer(slog.New(slog.DiscardHandler))
-			storev1.RegisterLeasesServer(srv, leases{fail: tt.fail})
-			conn, stop, err := rpc.Local(srv)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer stop()
-			_, err = storev1.NewLeasesClient(conn).Acquire(t.Context(), &storev1.AcquireRequest{})
-			if got := status.Code(err); got != tt.code {
-				t.Errorf("got code %v, want %v (%v)", got, tt.code, err)
-			}
-			if err != nil {
-				if got := reply.Of(err).String(); got != tt.says {
-					t.Errorf("got verdict %q, want %q", got, tt.says)
+			bothWays(t, func(t *testing.T, serve func(func(grpc.ServiceRegistrar)) grpc.ClientConnInterface) {
+				conn := serve(func(r grpc.ServiceRegistrar) { storev1.RegisterLeasesServer(r, leases{fail: tt.fail}) })
+				_, err := storev1.NewLeasesClient(conn).Acquire(t.Context(), &storev1.AcquireRequest{})
+				if got := status.Code(err); got != tt.code {
+					t.Errorf("got code %v, want %v (%v)", got, tt.code, err)
 				}
-			}
+				if err != nil {
+					if got := reply.Of(err).String(); got != tt.says {
+						t.Errorf("got verdict %q, want %q", got, tt.says)
+					}
+				}
+			})
 		})
-	}
-}
-
-func BenchmarkLocalCall(b *testing.B) {
-	srv := rpc.NewServer(slog.New(slog.DiscardHandler))
-	storev1.RegisterLeasesServer(srv, leases{fail: func() error { return nil }})
-	conn, stop, err := rpc.Local(srv)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer stop()
-	c := storev1.NewLeasesClient(conn)
-	for b.Loop() {
-		if _, err := c.Acquire(context.Background(), &storev1.AcquireRequest{}); err != nil {
-			b.Fatal(err)
-		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/mailfarm/mailfarm/internal/obs"
@@ -28,17 +29,29 @@ func NewServer(log *slog.Logger, opts ...grpc.ServerOption) *grpc.Server {
 
 func unaryServer(log *slog.Logger) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
-		defer func() { err = finish(ctx, log, info.FullMethod, recover(), err) }()
+		defer func() {
+			if err = finish(ctx, log, info.FullMethod, recover(), err); err != nil {
+				grpc.SetTrailer(ctx, noRetry)
+			}
+		}()
 		return handler(ctx, req)
 	}
 }
 
 func streamServer(log *slog.Logger) grpc.StreamServerInterceptor {
 	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
-		defer func() { err = finish(ss.Context(), log, info.FullMethod, recover(), err) }()
+		defer func() {
+			if err = finish(ss.Context(), log, info.FullMethod, recover(), err); err != nil {
+				ss.SetTrailer(noRetry)
+			}
+		}()
 		return handler(srv, ss)
 	}
 }
+
+// noRetry goes with an error that a handler gave: it waited as long as was good already. Only calls that met no handler, or
+// whose process went away, are tried again elsewhere (gRPC A6, server pushback).
+var noRetry = metadata.Pairs("grpc-retry-pushback-ms", "-1")
 
 func finish(ctx context.Context, log *slog.Logger, method string, panicked any, err error) error {
 	if panicked != nil {

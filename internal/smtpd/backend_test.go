@@ -21,6 +21,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/mailfarm/mailfarm/internal/envelope"
+	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/internal/reply"
 	"github.com/mailfarm/mailfarm/internal/smtpd"
 )
@@ -231,15 +232,12 @@ func listen(t testing.TB, cfg smtpd.Config, b smtpd.Backend, implicitTLS bool) (
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(l, implicitTLS) }()
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { served <- s.Run(ctx, []front.Socket{{Listener: l, ImplicitTLS: implicitTLS}}) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		if err := s.Shutdown(ctx); err != nil {
-			t.Errorf("shutdown: %v", err)
-		}
+		cancel()
 		if err := <-served; err != nil {
-			t.Errorf("serve: %v", err)
+			t.Errorf("run: %v", err)
 		}
 	})
 	return s, l.Addr().String()

@@ -49,7 +49,7 @@ func (c *Conn) closed() {
 
 // close is the last thing that happens to a connection.
 func (c *Conn) close() {
-	if c.endReason != "drained" && c.writeErr == nil {
+	if c.writeErr == nil {
 		c.lastFlush()
 	}
 	c.flush()
@@ -61,11 +61,11 @@ func (c *Conn) close() {
 }
 
 // lastFlush sends the last replies and, where the peer has sent more than we read, lets it read them: closing a socket
-// with unread octets resets it, and the peer would lose the reply that tells why. Of a peer that was cut off we cannot tell
-// what it has sent.
+// with unread octets resets it, and the peer would lose the reply that tells why. Of a peer that did not ask for the end, for
+// we drain or cut it off, we cannot tell what it is sending.
 func (c *Conn) lastFlush() {
 	const patience, most = 500 * time.Millisecond, 1 << 20
-	if c.flush() != nil || len(c.in.buffered()) == 0 && !c.cut.Load() {
+	if c.flush() != nil || len(c.in.buffered()) == 0 && !c.cut.Load() && c.endReason != "drained" {
 		return
 	}
 	half, ok := c.conn.(interface{ CloseWrite() error })

@@ -12,6 +12,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/mailfarm/mailfarm/internal/envelope"
+	"github.com/mailfarm/mailfarm/internal/front"
 )
 
 // nobody is a session that is never reached by the parsers.
@@ -87,7 +88,8 @@ func BenchmarkIdle(b *testing.B) {
 		b.Fatal(err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(l, false) }()
+	ctx, cancel := context.WithCancel(b.Context())
+	go func() { served <- s.Run(ctx, []front.Socket{{Listener: l}}) }()
 	used := func() uint64 {
 		runtime.GC()
 		runtime.GC()
@@ -112,8 +114,8 @@ func BenchmarkIdle(b *testing.B) {
 			c.Close()
 		}
 	}
-	if err := s.Shutdown(context.Background()); err != nil {
+	cancel()
+	if err := <-served; err != nil {
 		b.Error(err)
 	}
-	<-served
 }

@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mailfarm/mailfarm/internal/front"
 )
 
 // Bounds on lines, in octets with their CRLF.
@@ -38,6 +42,14 @@ type Config struct {
 	RequireAuth bool
 	Limits      Limits
 	Timeouts    Timeouts
+	// Service names the server for Gate and metrics, as "ingress".
+	Service string
+	// Gate is asked before a client is let in. May be nil.
+	Gate front.Gate
+	// Drain is how long messages that are arriving may take to end when Run stops. Zero: as long as Timeouts let them.
+	Drain time.Duration
+	// Metrics of connections that are refused. May be nil; see Collector for the others.
+	Metrics prometheus.Registerer
 	// AfterReply is called each time the reply to a message has left; a seam for tests of crashes. May be nil.
 	AfterReply func()
 }

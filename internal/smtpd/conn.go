@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/internal/obs"
 )
 
@@ -22,11 +23,12 @@ type Conn struct {
 	raw     net.Conn // as accepted; never changes, so that other goroutines may set its deadline or close it
 	conn    net.Conn // raw, or the TLS connection over it
 	id      string
-	remote  netip.Addr
-	client  string // remote as text
+	peer    front.Peer
+	client  string // its address as text
 	tls     *tls.ConnectionState
 	log     *slog.Logger
-	ctx     context.Context
+	ctx     context.Context // ends with the connection, or when a drain runs out of patience
+	cancel  context.CancelFunc
 	session Session
 
 	in       reader
@@ -83,13 +85,16 @@ var errCut = errors.New("server stops now")
 func (c *Conn) ID() string { return c.id }
 
 // RemoteAddr is the peer's IP address; the zero Addr for a connection that has none.
-func (c *Conn) RemoteAddr() netip.Addr { return c.remote }
+func (c *Conn) RemoteAddr() netip.Addr { return c.peer.Client }
 
 // Client is RemoteAddr as text, without a zone; empty for none.
 func (c *Conn) Client() string { return c.client }
 
 // Helo is the argument of EHLO, HELO or LHLO: printable ASCII, not verified.
 func (c *Conn) Helo() string { return c.helo }
+
+// LMTP tells whether the peer speaks LMTP.
+func (c *Conn) LMTP() bool { return c.server.cfg.LMTP }
 
 // TLS is nil on plaintext connections.
 func (c *Conn) TLS() *tls.ConnectionState { return c.tls }
@@ -187,7 +192,7 @@ func (c *Conn) beforeRead() error {
 		return err
 	}
 	// Behind the deadline: a drain either is seen here, or comes later and moves the deadline.
-	if c.server.draining() {
+	if c.server.front.Draining() {
 		return errDrain
 	}
 	return nil
@@ -231,7 +236,7 @@ func (c *Conn) failed(err error) {
 	case c.cut.Load() && (errors.Is(err, errCut) || errors.Is(err, os.ErrDeadlineExceeded)):
 		c.reply(421, "4.3.2", c.server.cfg.Hostname+" is stopping, closing transmission channel")
 		c.end("cut off")
-	case errors.Is(err, errDrain), errors.Is(err, os.ErrDeadlineExceeded) && c.read == readCommand && c.server.draining():
+	case errors.Is(err, errDrain), errors.Is(err, os.ErrDeadlineExceeded) && c.read == readCommand && c.server.front.Draining():
 		c.reply(421, "4.3.2", c.server.cfg.Hostname+" is stopping, try again")
 		c.end("drained")
 	case errors.Is(err, os.ErrDeadlineExceeded):

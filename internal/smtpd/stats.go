@@ -25,12 +25,9 @@ type Stats struct {
 
 // Stats reads the counts, for metrics.
 func (s *Server) Stats() Stats {
-	s.mu.Lock()
-	open := len(s.conns)
-	s.mu.Unlock()
 	n := &s.stats
 	return Stats{
-		Open: int64(open), Connections: n.connections.Load(), TurnedAway: n.turnedAway.Load(),
+		Open: int64(s.front.Sessions()), Connections: n.connections.Load(), TurnedAway: n.turnedAway.Load(),
 		Messages: n.messages.Load(), RefusedMessages: n.refusedMessages.Load(), Octets: n.octets.Load(),
 		Recipients: n.recipients.Load(), RefusedRecipients: n.refusedRecipients.Load(),
 		AuthFailures: n.authFailures.Load(),

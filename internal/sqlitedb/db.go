@@ -48,6 +48,7 @@ type DB struct {
 	writer  *writer
 	writeDB *sql.DB
 	readDB  *sql.DB
+	readers *readers
 }
 
 // Open opens or makes the file at path, brings its schema up to date with the goose migrations in the root of
@@ -99,6 +100,7 @@ func (db *DB) open(ctx context.Context, migrations fs.FS, opts Options) (err err
 	}
 	db.readDB.SetMaxOpenConns(opts.Readers)
 	db.readDB.SetMaxIdleConns(opts.Readers)
+	db.readers = newReaders(db.readDB, opts.Readers)
 	if err := syncDir(filepath.Dir(db.path)); err != nil {
 		return err
 	}
@@ -153,19 +155,9 @@ func (db *DB) Write(ctx context.Context, fn func(tx *Tx) error) error {
 	return db.writer.do(ctx, fn)
 }
 
-// Read runs fn in one snapshot.
+// Read runs fn in one snapshot. Statements stay prepared for later reads.
 func (db *DB) Read(ctx context.Context, fn func(tx *ReadTx) error) error {
-	conn, err := db.readDB.Conn(ctx)
-	if err != nil {
-		return fmt.Errorf("begin read: %w", classify(err))
-	}
-	defer conn.Close()
-	tx, err := conn.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return fmt.Errorf("begin read: %w", classify(err))
-	}
-	defer tx.Rollback()
-	return fn(&ReadTx{ctx: ctx, tx: tx})
+	return db.readers.read(ctx, fn)
 }
 
 // Close ends the writer after what it has in hand, and closes the file.
@@ -178,6 +170,9 @@ func (db *DB) Close() error {
 
 func (db *DB) closeFiles() error {
 	var errs []error
+	if db.readers != nil {
+		db.readers.close()
+	}
 	for _, d := range []*sql.DB{db.readDB, db.writeDB} {
 		if d != nil {
 			errs = append(errs, d.Close())

@@ -133,6 +133,62 @@ func TestReadSeesOneSnapshot(t *testing.T) {
 	}
 }
 
+// TestReadersAfterTrouble: a read that was cancelled, panicked or left rows open harms none behind it, and each sees the
+// present.
+func TestReadersAfterTrouble(t *testing.T) {
+	db, err := sqlitedb.Open(t.Context(), filepath.Join(t.TempDir(), "a.db"), schema, sqlitedb.Options{Readers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	const all = "SELECT k FROM t"
+	for i, trouble := range []func(ctx context.Context, cancel func(), tx *sqlitedb.ReadTx) error{
+		func(context.Context, func(), *sqlitedb.ReadTx) error { return nil },
+		func(_ context.Context, cancel func(), tx *sqlitedb.ReadTx) error {
+			cancel()
+			var n int
+			return tx.QueryRow("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c WHERE i < 1000000000) SELECT sum(i) FROM c").Scan(&n)
+		},
+		func(_ context.Context, _ func(), tx *sqlitedb.ReadTx) error {
+			rows, err := tx.Query(all)
+			if err == nil {
+				rows.Next()
+			}
+			return err
+		},
+		func(context.Context, func(), *sqlitedb.ReadTx) error { panic("boom") },
+		func(_ context.Context, _ func(), tx *sqlitedb.ReadTx) error {
+			return tx.QueryRow("SELECT nothing").Scan()
+		},
+		func(_ context.Context, _ func(), tx *sqlitedb.ReadTx) error {
+			for k := range 1000 { // more texts than are kept
+				var n int
+				if err := tx.QueryRow(fmt.Sprintf("SELECT %d", k)).Scan(&n); err != nil || n != k {
+					return fmt.Errorf("%d: %d %w", k, n, err)
+				}
+			}
+			return nil
+		},
+	} {
+		if err := db.Write(t.Context(), insert(i)); err != nil {
+			t.Fatal(err)
+		}
+		func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			defer func() { recover() }()
+			db.Read(ctx, func(tx *sqlitedb.ReadTx) error { return trouble(ctx, cancel, tx) })
+		}()
+		if n := count(t, db); n != i+1 {
+			t.Errorf("after trouble %d: %d rows, want %d", i, n, i+1)
+		}
+	}
+	db.Close()
+	if err := db.Read(t.Context(), func(*sqlitedb.ReadTx) error { return nil }); err == nil {
+		t.Error("a closed database was read")
+	}
+}
+
 func TestClosedRefusesWrites(t *testing.T) {
 	db := open(t, filepath.Join(t.TempDir(), "a.db"))
 	db.Close()

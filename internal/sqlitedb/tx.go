@@ -65,16 +65,24 @@ func (r failedRow) Scan(...any) error { return r.err }
 
 // ReadTx is one snapshot. It is valid only inside Read's function.
 type ReadTx struct {
-	ctx context.Context
-	tx  *sql.Tx
+	ctx    context.Context
+	reader *reader
 }
 
-// Query runs a query; the caller closes the rows before the next call.
+// Query runs a query; the caller closes the rows before the next call with the same text.
 func (tx *ReadTx) Query(query string, args ...any) (*sql.Rows, error) {
-	return tx.tx.QueryContext(tx.ctx, query, args...)
+	s, err := tx.reader.prepared(tx.ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return s.QueryContext(tx.ctx, args...)
 }
 
 // QueryRow runs a query of one row; Scan gives sql.ErrNoRows where there is none.
 func (tx *ReadTx) QueryRow(query string, args ...any) Row {
-	return tx.tx.QueryRowContext(tx.ctx, query, args...)
+	s, err := tx.reader.prepared(tx.ctx, query)
+	if err != nil {
+		return failedRow{err}
+	}
+	return s.QueryRowContext(tx.ctx, args...)
 }

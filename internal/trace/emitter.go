@@ -58,7 +58,7 @@ func (e *Emitter) Emit(ev *mailv1.TraceEvent) {
 		ev.TimeNs = time.Now().UnixNano()
 	}
 	ev.Host = e.host
-	for _, text := range []*string{&ev.ReversePath, &ev.ForwardPath, &ev.Detail, &ev.MessageId} {
+	for _, text := range []*string{&ev.ReversePath, &ev.ForwardPath, &ev.Detail, &ev.MessageId, &ev.Client} {
 		if len(*text) > maxText {
 			*text = strings.ToValidUTF8((*text)[:maxText], "")
 		}

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,7 +25,11 @@ func (s *Service) AddAccount(ctx context.Context, req *directoryv1.AddAccountReq
 	if err != nil {
 		return nil, err
 	}
-	cred, err := s.newCredential(req.Password)
+	password := req.Password
+	if password == "" && req.Shared {
+		password = rand.Text() // that nobody knows
+	}
+	cred, err := s.newCredential(password)
 	if err != nil {
 		return nil, err
 	}
@@ -32,11 +37,17 @@ func (s *Service) AddAccount(ctx context.Context, req *directoryv1.AddAccountReq
 	if err != nil {
 		return nil, err
 	}
+	if req.Shared {
+		if err := s.store.SetShared(ctx, a.Address, true); err != nil {
+			return nil, fmt.Errorf("account %s is added, but not marked as shared: %w", a.Address, err)
+		}
+		s.cache.drop()
+	}
 	s.log.InfoContext(ctx, "account added", obs.User(a.Address), obs.Account(a.ID))
 	return &directoryv1.AddAccountResponse{Account: accountMessage(a)}, nil
 }
 
-// SetPassword gives an account another password; what was logged in stays so, and the old one is of no use from now on.
+// SetPassword gives an account another password: the old one is of no use from now on, and what was logged in with it is ended.
 func (s *Service) SetPassword(ctx context.Context, req *directoryv1.SetPasswordRequest) (*directoryv1.SetPasswordResponse, error) {
 	addr, err := account.ParseAddress(req.Address)
 	if err != nil {
@@ -51,16 +62,19 @@ func (s *Service) SetPassword(ctx context.Context, req *directoryv1.SetPasswordR
 		return nil, err
 	}
 	s.log.InfoContext(ctx, "password changed", obs.User(a.Address), obs.Account(a.ID))
+	s.endChanged(ctx, a.ID)
 	return &directoryv1.SetPasswordResponse{}, nil
 }
 
-// RemoveAccount removes an account from the directory. Its mail is store's; aliases that name it stay and bounce.
+// RemoveAccount removes an account: nobody can log in or send to it any more, and who is logged in is told to go. It is kept, and so is its mail, until the
+// store's retention ends (RemovedAccounts); aliases that name it stay and bounce.
 func (s *Service) RemoveAccount(ctx context.Context, req *directoryv1.RemoveAccountRequest) (*directoryv1.RemoveAccountResponse, error) {
 	addr, err := account.ParseAddress(req.Address)
 	if err != nil {
 		return nil, invalid("account %q: %v", cut(req.Address), err)
 	}
-	err = s.store.RemoveAccount(ctx, addr.String())
+	id := s.idOf(ctx, addr.String())
+	err = s.store.RemoveAccount(ctx, addr.String(), s.now())
 	s.cache.drop()
 	if errors.Is(err, account.ErrNotFound) {
 		return nil, status.Errorf(codes.NotFound, "there is no account %s", addr)
@@ -69,6 +83,7 @@ func (s *Service) RemoveAccount(ctx context.Context, req *directoryv1.RemoveAcco
 		return nil, err
 	}
 	s.log.InfoContext(ctx, "account removed", obs.User(addr.String()))
+	s.endRemoved(ctx, id)
 	return &directoryv1.RemoveAccountResponse{}, nil
 }
 

@@ -169,6 +169,7 @@ func (x *exchange) scram(ctx context.Context, data, binding []byte, plus bool) (
 	signature, err := conv.Step(string(data))
 	good = err == nil && conv.Valid() && usable && actsForItself(a, conv.AuthzID())
 	if !good {
+		x.guessedUnseen(name, x.client)
 		return nil, nil, x.failed(ctx, user, x.client, x.service, errCredentials)
 	}
 	x.succeeded(ctx, a, x.client, x.service)

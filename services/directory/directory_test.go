@@ -25,6 +25,8 @@ import (
 type farm struct {
 	directoryv1.DirectoryClient
 	directoryv1.AccountsClient
+	directoryv1.IdentitiesClient
+	directoryv1.GroupsClient
 	store *sqlite.Store
 }
 
@@ -47,8 +49,13 @@ func openStore(t testing.TB) *sqlite.Store {
 
 func serve(t testing.TB, cfg directory.Config, store *sqlite.Store) *farm {
 	t.Helper()
+	return serveWith(t, cfg, store, nil)
+}
+
+func serveWith(t testing.TB, cfg directory.Config, store *sqlite.Store, failures directory.Failures) *farm {
+	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	svc, err := directory.New(cfg, directory.Deps{Store: store, Log: log, Metrics: prometheus.NewRegistry(), Now: time.Now})
+	svc, err := directory.New(cfg, directory.Deps{Store: store, Log: log, Metrics: prometheus.NewRegistry(), Now: time.Now, Failures: failures})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +66,7 @@ func serve(t testing.TB, cfg directory.Config, store *sqlite.Store) *farm {
 		t.Fatal(err)
 	}
 	t.Cleanup(stop)
-	return &farm{directoryv1.NewDirectoryClient(conn), directoryv1.NewAccountsClient(conn), store}
+	return &farm{directoryv1.NewDirectoryClient(conn), directoryv1.NewAccountsClient(conn), directoryv1.NewIdentitiesClient(conn), directoryv1.NewGroupsClient(conn), store}
 }
 
 func start(t testing.TB) *farm {

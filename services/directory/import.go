@@ -13,6 +13,7 @@ import (
 
 	"github.com/mailfarm/mailfarm/internal/account"
 	"github.com/mailfarm/mailfarm/internal/credential"
+	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/obs"
 	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
 )
@@ -89,11 +90,13 @@ func (s *Service) importLines(stream grpc.ClientStreamingServer[directoryv1.Impo
 			of = append(of, l)
 		}
 	}
+	had := s.credentials(ctx, changes) // a file that is imported each night shall not end everybody's session each night
 	outcomes, err := s.store.PutAccounts(ctx, changes)
 	s.cache.drop()
 	if err != nil {
 		return err
 	}
+	var changed []mailbox.AccountID
 	for i, o := range outcomes {
 		switch {
 		case o.Err != nil:
@@ -102,8 +105,12 @@ func (s *Service) importLines(stream grpc.ClientStreamingServer[directoryv1.Impo
 			resp.Added++
 		default:
 			resp.Updated++
+			if had[o.Account.Address] != changes[i].Account.Credential {
+				changed = append(changed, o.Account.ID)
+			}
 		}
 	}
+	s.endChanged(ctx, changed...)
 	for i := range lines {
 		if l := &lines[i]; l.err != nil {
 			resp.Faults = append(resp.Faults, &directoryv1.ImportFault{Line: l.number, Address: cut(l.req.Address), Problem: problem(l.err)})

@@ -53,6 +53,7 @@ func (s *Service) login(ctx context.Context, user, password, client, service str
 	// Who waited may find that the same login was right meanwhile: a thousand connections of one client cost one look.
 	good = usable && s.logins.has(a, password, s.now()) || cred.Verify(password) && usable
 	if !good {
+		s.guessed(ctx, name, password, client)
 		return nil, s.failed(ctx, user, client, service, errCredentials)
 	}
 	s.logins.add(a, password, s.now())

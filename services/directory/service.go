@@ -20,6 +20,9 @@ const tidyEvery = time.Minute
 type Service struct {
 	directoryv1.UnimplementedDirectoryServer
 	directoryv1.UnimplementedAccountsServer
+	directoryv1.UnimplementedRemovedAccountsServer
+	directoryv1.UnimplementedIdentitiesServer
+	directoryv1.UnimplementedGroupsServer
 
 	cfg      Config
 	store    account.Store
@@ -30,6 +33,8 @@ type Service struct {
 	cache    *cache
 	logins   *loginCache
 	throttle *throttle
+	failures Failures // may be nil
+	sessions Sessions // may be nil
 }
 
 // New checks cfg. It does no I/O.
@@ -44,7 +49,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
-	s := &Service{cfg: cfg, store: deps.Store, log: deps.Log, now: deps.Now, roles: map[string]bool{}}
+	s := &Service{cfg: cfg, store: deps.Store, log: deps.Log, now: deps.Now, roles: map[string]bool{}, failures: deps.Failures, sessions: deps.Sessions}
 	for _, role := range cfg.RoleAddresses {
 		local, err := account.ParseLocal(role)
 		if err != nil {
@@ -60,10 +65,14 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	return s, nil
 }
 
-// Register offers both services on r: Directory for the roles, Accounts for the operator.
+// Register offers the services on r: Directory for the roles, the others for the operator and the store.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	directoryv1.RegisterDirectoryServer(r, s)
 	directoryv1.RegisterAccountsServer(r, s)
+	directoryv1.RegisterRemovedAccountsServer(r, s)
+	directoryv1.RegisterIdentitiesServer(r, s)
+	directoryv1.RegisterGroupsServer(r, s)
+	directoryv1.RegisterBackupsServer(r, &backups{s: s})
 }
 
 // Run keeps the caches tidy until ctx ends. The services answer with or without it.

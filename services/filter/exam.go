@@ -171,7 +171,7 @@ func (e *exam) tell(took time.Duration) {
 	detail := string(b)
 	e.s.deps.Trace.Emit(&mailv1.TraceEvent{
 		TimeNs: e.s.deps.Now().UnixNano(), Stage: "filter", Event: "judged", QueueId: e.env.QueueId, ConnId: e.env.GetClient().GetConnId(),
-		ReversePath: e.env.ReversePath, MessageId: e.env.MessageId, Detail: detail, DurationUs: took.Microseconds(),
+		ReversePath: e.env.ReversePath, MessageId: e.env.MessageId, Client: e.env.GetClient().GetAddress(), Detail: detail, DurationUs: took.Microseconds(),
 	})
 	level := slog.LevelDebug
 	if e.verdict.Action != mailv1.Action_ACTION_ACCEPT {

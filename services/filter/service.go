@@ -46,7 +46,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 }
 
 // Register makes the service answer on srv.
-func (s *Service) Register(srv *grpc.Server) { filterv1.RegisterFilterServer(srv, s) }
+func (s *Service) Register(r grpc.ServiceRegistrar) { filterv1.RegisterFilterServer(r, s) }
 
 // Run judges what comes by the bus until ctx ends and the work in hand is done.
 func (s *Service) Run(ctx context.Context) error {

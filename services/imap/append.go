@@ -3,6 +3,7 @@ package imap
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"io"
 	"strconv"
 	"sync"
@@ -30,59 +31,69 @@ var errNUL = no("UNKNOWN-CTE", "message contains NUL")
 type appender struct {
 	s      *session
 	name   string
+	to     place
 	stream grpc.ClientStreamingClient[storev1.AppendRequest, storev1.AppendResponse]
 	total  int64
+	// catenates tells that the message is put together of parts.
+	catenates bool
 	// utf8 tells that the literal stands in UTF8 ( ).
 	utf8 bool
+	// replaced, where it is not 0, is the UID of the message in the selected mailbox that the one message replaces.
+	replaced uint32
 }
 
 // append files messages that the client sends. Nothing is asked for before it is sure that the mailbox exists and the size is
 // allowed.
 func (s *session) append(l *wire.Lexer) (reply, error) {
-	ctx, cancel := context.WithCancel(s.ctx)
-	defer cancel()
 	a := &appender{s: s}
 	start, lit, err := a.parseFirst(l)
+	return a.run(l, start, lit, err)
+}
+
+// run takes the messages, the first of which was announced, or refused with an error.
+func (a *appender) run(l *wire.Lexer, start *storev1.AppendStart, lit wire.Literal, err error) (reply, error) {
+	s := a.s
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
 	if err == nil && !lit.NonSync {
 		// What comes unasked is sent on at once: the store will say.
 		err = a.check()
 	}
 	for n := 1; ; n++ {
-		if err == nil {
+		if err == nil && !a.catenates {
 			err = a.checkSize(lit)
 		}
 		if err != nil {
 			return a.refuse(err)
 		}
 		if n == 1 {
-			if a.stream, err = s.svc.deps.Mailboxes.Append(ctx); err != nil {
+			start.Operation = make([]byte, 16)
+			rand.Read(start.Operation) // never fails
+			boxes := s.svc.deps.Mailboxes
+			if a.to.owner != s.account && s.svc.deps.Guarded != nil {
+				boxes = s.svc.deps.Guarded
+			}
+			if a.stream, err = boxes.Append(ctx); err != nil {
 				return a.refuse(err)
 			}
 		}
-		if err := a.message(start, lit); err != nil {
+		if err := a.message(l, start, lit); err != nil {
 			return reply{}, err
 		}
-		rest, err := s.in.Command(func([]byte, wire.Literal) wire.Action { return wire.Stream })
-		switch err {
-		case nil, wire.ErrTooLong:
-		default:
-			s.readErr = err
-			return reply{}, err
-		}
-		if err == wire.ErrTooLong {
-			return bad("command line too long"), nil
-		}
-		l.Reset(rest)
 		if a.utf8 {
 			l.Expect(')')
 		}
 		if l.AtEnd() {
 			if l.Err() != nil {
-				return reply{}, l.Err()
+				// The Lexer is at its end then, whatever literal the line announces.
+				return a.refuse(l.Err())
 			}
 			return a.finish()
 		}
-		if n >= appendsMax {
+		if err := s.maySave(uint64(n) + 1); err != nil {
+			return a.refuse(err)
+		}
+		if n >= appendsMax || a.replaced != 0 {
 			l.Fail("too many messages")
 		}
 		if start, lit, err = a.parseNext(l); err != nil {
@@ -95,12 +106,18 @@ func (s *session) append(l *wire.Lexer) (reply, error) {
 func (a *appender) parseFirst(l *wire.Lexer) (*storev1.AppendStart, wire.Literal, error) {
 	l.Space()
 	a.name = a.s.mailboxName(l)
+	if l.Err() == nil {
+		var err error
+		if a.to, err = a.s.locate(a.name); err != nil {
+			return nil, wire.Literal{}, tryCreate(err)
+		}
+	}
 	return a.parseNext(l)
 }
 
 // parseNext reads a message's flags and date.
 func (a *appender) parseNext(l *wire.Lexer) (*storev1.AppendStart, wire.Literal, error) {
-	start := &storev1.AppendStart{Account: uint64(a.s.account), Mailbox: a.name}
+	start := &storev1.AppendStart{Account: uint64(a.to.owner), Actor: uint64(a.s.account), Mailbox: a.to.name}
 	l.Space()
 	if l.Peek() == '(' {
 		start.Flags = flagList(l)
@@ -113,6 +130,11 @@ func (a *appender) parseNext(l *wire.Lexer) (*storev1.AppendStart, wire.Literal,
 		l.Space()
 	}
 	a.utf8 = false
+	if a.catenates = l.AcceptWord("CATENATE"); a.catenates {
+		l.Space()
+		l.Open()
+		return start, wire.Literal{}, l.Err()
+	}
 	if c := l.Peek(); c == 'U' || c == 'u' {
 		if string(l.Word()) != "UTF8" || !a.s.utf8OK() {
 			l.Fail("unknown APPEND data")
@@ -159,45 +181,72 @@ func (a *appender) refuse(because error) (reply, error) {
 	return reply{}, because
 }
 
-// message passes one message on to the store.
-func (a *appender) message(start *storev1.AppendStart, lit wire.Literal) error {
+// message passes one message on to the store, and reads what follows it into l.
+func (a *appender) message(l *wire.Lexer, start *storev1.AppendStart, lit wire.Literal) error {
+	if a.catenates {
+		return a.catenate(l, start)
+	}
 	if !lit.NonSync {
 		a.s.goAhead()
 	}
-	var failed error // of ours: the client's octets are read to their end all the same
-	send := func(req *storev1.AppendRequest) {
-		if failed == nil {
-			failed = a.stream.Send(req)
-		}
+	m := &passing{a: a}
+	m.send(&storev1.AppendRequest{Part: &storev1.AppendRequest_Start{Start: start}})
+	err := a.octets(func(p []byte) {
+		m.send(&storev1.AppendRequest{Part: &storev1.AppendRequest_Data{Data: p}})
+	}, func(err error) { m.failed = err })
+	if err != nil {
+		return err
 	}
-	send(&storev1.AppendRequest{Part: &storev1.AppendRequest_Start{Start: start}})
-	buf := piecePool.Get().(*[]byte)
-	defer piecePool.Put(buf)
-	for {
-		n, err := fill(a.s.in, *buf)
-		if n > 0 {
-			if failed == nil && bytes.IndexByte((*buf)[:n], 0) >= 0 {
-				failed = errNUL
-			}
-			send(&storev1.AppendRequest{Part: &storev1.AppendRequest_Data{Data: (*buf)[:n]}})
-		}
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			a.s.readErr = err
-			return err
-		}
-	}
-	send(&storev1.AppendRequest{Part: &storev1.AppendRequest_End{End: true}})
-	if failed == nil {
-		return nil
+	m.send(&storev1.AppendRequest{Part: &storev1.AppendRequest_End{End: true}})
+	if m.failed == nil {
+		return a.goOn(l)
 	}
 	// What is left of the command is dropped, with further messages.
 	if err := a.s.in.DropLiteral(true); err != nil {
 		a.s.readErr = err
 		return err
 	}
+	return a.refused(m.failed)
+}
+
+// octets reads the literal to its end. One with NUL fails.
+func (a *appender) octets(take func([]byte), fail func(error)) error {
+	buf := piecePool.Get().(*[]byte)
+	defer piecePool.Put(buf)
+	for {
+		n, err := fill(a.s.in, *buf)
+		if n > 0 {
+			if bytes.IndexByte((*buf)[:n], 0) >= 0 {
+				fail(errNUL)
+			}
+			take((*buf)[:n])
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			a.s.readErr = err
+			return err
+		}
+	}
+}
+
+// goOn reads what follows a literal, up to the next one.
+func (a *appender) goOn(l *wire.Lexer) error {
+	rest, err := a.s.in.Command(func([]byte, wire.Literal) wire.Action { return wire.Stream })
+	switch err {
+	case nil:
+		l.Reset(rest)
+		return nil
+	case wire.ErrTooLong:
+		return bad("command line too long")
+	}
+	a.s.readErr = err
+	return err
+}
+
+// refused is why the store does not take the message.
+func (a *appender) refused(failed error) error {
 	if failed == io.EOF {
 		// The store has answered already; its reason is there.
 		_, failed = a.stream.CloseAndRecv()
@@ -240,5 +289,9 @@ func (a *appender) finish() (reply, error) {
 	for _, uid := range resp.GetUids() {
 		uids = uids.Add(uid)
 	}
-	return okCode(string(wire.AppendSet(append(b, ' '), uids)), ""), nil
+	code := string(wire.AppendSet(append(b, ' '), uids))
+	if a.replaced != 0 {
+		return a.tellReplaced(code)
+	}
+	return okCode(code, ""), nil
 }

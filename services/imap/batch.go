@@ -7,6 +7,7 @@ import (
 
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/obs"
+	"github.com/mailfarm/mailfarm/services/imap/internal/keys"
 	"github.com/mailfarm/mailfarm/services/imap/internal/view"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
@@ -14,8 +15,11 @@ import (
 // batch is a run of messages of one chunk, with the emails of those that need them.
 type batch struct {
 	cols view.Columns
+	seq  uint32 // of the first, if pick noted it
 	rows []row
-	// hits are messages that SEARCH found by columns alone.
+	// keys are of those messages that the walk wants them of; nil where it wants none.
+	keys []keys.Record
+	// hits are messages that SEARCH found by columns and keys alone.
 	hits []hit
 }
 
@@ -33,6 +37,10 @@ type walk struct {
 	seqs    wire.Set
 	columns view.Want
 	index   bool // with part indexes
+	// keys tells whether the keys of an entry are wanted; nil: of none.
+	keys func(b *batch, seq uint32, i int) bool
+	// spare tells of a message whose keys would have to be loaded that they are not wanted after all; nil: of none.
+	spare func(mailbox.UID) bool
 	// pick tells whether the i-th entry of a batch's columns needs its email; it may note what needs none.
 	pick func(b *batch, seq uint32, i int) bool
 	// each takes the batches in order.
@@ -84,6 +92,13 @@ func (m *mails) run(w *walk) error {
 func (m *mails) produce(w *walk, take func(*view.Columns, int, int) view.Columns, hand func(*batch) error) error {
 	return w.snap.Walk(w.seqs, w.columns, func(seq uint32, cols *view.Columns, lo, hi int) error {
 		b := &batch{cols: take(cols, lo, hi)}
+		if w.keys != nil {
+			var err error
+			b.keys, err = m.keysOf(w.snap, &b.cols, func(i int) bool { return w.keys(b, seq+uint32(i), i) }, w.spare)
+			if err != nil {
+				return err
+			}
+		}
 		var ids []uint64
 		for i := range hi - lo {
 			if w.pick(b, seq+uint32(i), i) {
@@ -108,7 +123,7 @@ func (m *mails) produce(w *walk, take func(*view.Columns, int, int) view.Columns
 func sameColumns(c *view.Columns, lo, hi int) view.Columns {
 	return view.Columns{
 		UIDs: part(c.UIDs, lo, hi), Flags: part(c.Flags, lo, hi), ModSeqs: part(c.ModSeqs, lo, hi),
-		Emails: part(c.Emails, lo, hi), Sizes: part(c.Sizes, lo, hi), Received: part(c.Received, lo, hi),
+		Emails: part(c.Emails, lo, hi), Sizes: part(c.Sizes, lo, hi), Received: part(c.Received, lo, hi), Saved: part(c.Saved, lo, hi),
 	}
 }
 
@@ -117,7 +132,7 @@ func copyColumns(c *view.Columns, lo, hi int) view.Columns {
 	s := sameColumns(c, lo, hi)
 	return view.Columns{
 		UIDs: slices.Clone(s.UIDs), Flags: slices.Clone(s.Flags), ModSeqs: slices.Clone(s.ModSeqs),
-		Emails: slices.Clone(s.Emails), Sizes: slices.Clone(s.Sizes), Received: slices.Clone(s.Received),
+		Emails: slices.Clone(s.Emails), Sizes: slices.Clone(s.Sizes), Received: slices.Clone(s.Received), Saved: slices.Clone(s.Saved),
 	}
 }
 

@@ -53,7 +53,8 @@ func BenchmarkCommands(b *testing.B) {
 		"SELECT INBOX", "FETCH 1:* (UID FLAGS)", "FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE)", "FETCH 1:* (UID ENVELOPE)",
 		"FETCH 1:* (UID BODY.PEEK[HEADER.FIELDS (FROM TO SUBJECT)])", "FETCH 1:* (BODY.PEEK[])",
 		"STORE 1:* +FLAGS (\\Flagged)", "STORE 1:* -FLAGS (\\Flagged)", "STORE 1:* +FLAGS.SILENT (\\Answered)", "STORE 7 +FLAGS (\\Seen)",
-		"SEARCH UNSEEN", "UID SEARCH FROM sender3", "UID SEARCH SUBJECT \"message 77\"", "UID SEARCH TEXT \"body of 77\"", "NOOP",
+		"SEARCH UNSEEN", "UID SEARCH FROM sender3", "UID SEARCH SUBJECT \"message 77\"", "UID SEARCH TEXT \"body of 77\"",
+		"SORT (DATE) UTF-8 ALL", "SORT (SUBJECT REVERSE DATE) UTF-8 ALL", "THREAD REFERENCES UTF-8 ALL", "NOOP",
 	} {
 		b.Run(command, func(b *testing.B) {
 			c := dial(b, f.addr, false)

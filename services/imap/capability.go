@@ -18,11 +18,17 @@ func (s *session) capability(l *wire.Lexer) (reply, error) {
 // capabilities differ before and after login: a mechanism is of no use afterwards, and what needs an account tells
 // strangers nothing.
 func (s *session) capabilities() string {
-	const always = "IMAP4rev2 IMAP4rev1 SASL-IR LITERAL+ ID ENABLE"
+	const always = "IMAP4rev2 IMAP4rev1 SASL-IR LITERAL+ ID ENABLE LANGUAGE"
 	if s.account != 0 {
-		return always + " IDLE NAMESPACE CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE UIDPLUS MOVE UNSELECT" +
-			" ESEARCH SEARCHRES WITHIN CONDSTORE BINARY MULTIAPPEND UTF8=ACCEPT STATUS=SIZE OBJECTID" +
-			" APPENDLIMIT=" + strconv.FormatInt(s.svc.cfg.MaxAppend, 10)
+		c := always
+		if s.inflate == nil && !s.svc.cfg.NoCompress {
+			c += " COMPRESS=DEFLATE"
+		}
+		return c + " UNAUTHENTICATE IDLE NOTIFY NAMESPACE CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE UIDPLUS MOVE UNSELECT" +
+			" ESEARCH SEARCHRES WITHIN CONDSTORE QRESYNC UIDONLY UIDBATCHES INPROGRESS BINARY MULTIAPPEND CATENATE UTF8=ACCEPT STATUS=SIZE OBJECTID" +
+			" REPLACE QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE" +
+			" SEARCH=FUZZY ESORT CONTEXT=SEARCH CONTEXT=SORT MULTISEARCH PARTIAL SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS I18NLEVEL=1 PREVIEW SAVEDATE" +
+			" APPENDLIMIT=" + strconv.FormatInt(s.svc.cfg.MaxAppend, 10) + s.sharingCapabilities() + s.metadataCapabilities() + s.urlCapabilities() + s.limitCapabilities()
 	}
 	c := always
 	if !s.secure && s.svc.deps.TLS != nil {
@@ -36,6 +42,31 @@ func (s *session) capabilities() string {
 		c += " AUTH=SCRAM-SHA-256-PLUS"
 	}
 	return c
+}
+
+// sharingCapabilities are those of access control lists, where there are any.
+func (s *session) sharingCapabilities() string {
+	if s.svc.deps.Sharing == nil {
+		return ""
+	}
+	return " ACL RIGHTS=texk LIST-MYRIGHTS"
+}
+
+// metadataCapabilities are those of annotations, where there are any (RFC 5464 §2, RFC 9590 §4): METADATA is of mailboxes and of
+// the server.
+func (s *session) metadataCapabilities() string {
+	if s.svc.deps.Annotations == nil {
+		return ""
+	}
+	return " METADATA METADATA-SERVER LIST-METADATA"
+}
+
+// urlCapabilities are those of authorized URLs, where there are any (RFC 4467, RFC 5550 §4.2).
+func (s *session) urlCapabilities() string {
+	if s.svc.deps.Keys == nil {
+		return ""
+	}
+	return " URLAUTH URL-PARTIAL"
 }
 
 // greet opens the dialogue (RFC 9051 §7.1.1).

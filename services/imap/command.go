@@ -35,6 +35,8 @@ type verb struct {
 	told   told
 	// literals tells that an argument may be a literal.
 	literals bool
+	// binary tells that it may be a literal8.
+	binary bool
 	// streams tells that a literal behind the first argument is read by run.
 	streams bool
 }
@@ -45,40 +47,71 @@ var commands = map[string]verb{
 	"ID":           {states: anyState, run: (*session).identify, literals: true},
 	"NOOP":         {states: anyState, run: (*session).noop, told: toldNone},
 	"LOGOUT":       {states: anyState, run: (*session).logout, told: toldNone},
+	"LANGUAGE":     {states: anyState, run: (*session).language, literals: true},
 	"STARTTLS":     {states: notLoggedIn, run: (*session).startTLS},
 	"LOGIN":        {states: notLoggedIn, run: (*session).login, literals: true},
 	"AUTHENTICATE": {states: notLoggedIn, run: (*session).authenticate},
 
-	"ENABLE":      {states: afterward, run: (*session).enable},
-	"NAMESPACE":   {states: afterward, run: (*session).namespace},
-	"LIST":        {states: afterward, run: (*session).list, literals: true},
-	"LSUB":        {states: afterward, run: (*session).lsub, literals: true},
-	"CREATE":      {states: afterward, run: (*session).create, literals: true},
-	"DELETE":      {states: afterward, run: (*session).delete, literals: true},
-	"RENAME":      {states: afterward, run: (*session).rename, literals: true},
-	"SUBSCRIBE":   {states: afterward, run: (*session).subscribe, literals: true},
-	"UNSUBSCRIBE": {states: afterward, run: (*session).unsubscribe, literals: true},
-	"STATUS":      {states: afterward, run: (*session).status, literals: true},
-	"APPEND":      {states: afterward, run: (*session).append, literals: true, streams: true},
-	"IDLE":        {states: afterward, run: (*session).idleCommand},
-	"SELECT":      {states: afterward, run: (*session).selectCommand, told: toldNone, literals: true},
-	"EXAMINE":     {states: afterward, run: (*session).examine, told: toldNone, literals: true},
+	"UNAUTHENTICATE": {states: afterward, run: (*session).unauthenticate, told: toldNone},
+	"COMPRESS":       {states: afterward, run: (*session).compress},
+	"ENABLE":         {states: afterward, run: (*session).enable},
+	"NOTIFY":         {states: afterward, run: (*session).notifyCommand, literals: true},
+	"NAMESPACE":      {states: afterward, run: (*session).namespace},
+	"LIST":           {states: afterward, run: (*session).list, literals: true},
+	"LSUB":           {states: afterward, run: (*session).lsub, literals: true},
+	"CREATE":         {states: afterward, run: (*session).create, literals: true},
+	"DELETE":         {states: afterward, run: (*session).delete, literals: true},
+	"RENAME":         {states: afterward, run: (*session).rename, literals: true},
+	"SUBSCRIBE":      {states: afterward, run: (*session).subscribe, literals: true},
+	"UNSUBSCRIBE":    {states: afterward, run: (*session).unsubscribe, literals: true},
+	"STATUS":         {states: afterward, run: (*session).status, literals: true},
+	"APPEND":         {states: afterward, run: (*session).append, literals: true, streams: true},
+	"IDLE":           {states: afterward, run: (*session).idleCommand},
+	"SELECT":         {states: afterward, run: (*session).selectCommand, told: toldNone, literals: true},
+	"EXAMINE":        {states: afterward, run: (*session).examine, told: toldNone, literals: true},
 
-	"CHECK":       {states: selectedState, run: (*session).noop, told: toldNone},
-	"CLOSE":       {states: selectedState, run: (*session).closeCommand, told: toldNone},
-	"UNSELECT":    {states: selectedState, run: (*session).unselectCommand, told: toldNone},
-	"EXPUNGE":     {states: selectedState, run: (*session).expunge, told: toldNone},
-	"UID EXPUNGE": {states: selectedState, run: (*session).uidExpunge, told: toldNone},
-	"FETCH":       {states: selectedState, run: (*session).fetch, told: toldNumbered, literals: true},
-	"UID FETCH":   {states: selectedState, run: (*session).uidFetch, literals: true},
-	"STORE":       {states: selectedState, run: (*session).store, told: toldNumbered},
-	"UID STORE":   {states: selectedState, run: (*session).uidStore},
-	"SEARCH":      {states: selectedState, run: (*session).search, told: toldNumbered, literals: true},
-	"UID SEARCH":  {states: selectedState, run: (*session).uidSearch, literals: true},
-	"COPY":        {states: selectedState, run: (*session).copy, literals: true},
-	"UID COPY":    {states: selectedState, run: (*session).uidCopy, literals: true},
-	"MOVE":        {states: selectedState, run: (*session).move, told: toldNone, literals: true},
-	"UID MOVE":    {states: selectedState, run: (*session).uidMove, told: toldNone, literals: true},
+	"GETQUOTA":     {states: afterward, run: (*session).getQuota, literals: true},
+	"GETQUOTAROOT": {states: afterward, run: (*session).getQuotaRoot, literals: true},
+	"SETQUOTA":     {states: afterward, run: (*session).setQuota, literals: true},
+
+	"GETMETADATA": {states: afterward, run: (*session).getMetadata, literals: true},
+	"SETMETADATA": {states: afterward, run: (*session).setMetadata, literals: true, binary: true},
+
+	"GENURLAUTH": {states: afterward, run: (*session).genURLAuth, literals: true},
+	"RESETKEY":   {states: afterward, run: (*session).resetKey, literals: true},
+	"URLFETCH":   {states: afterward, run: (*session).urlFetch, literals: true},
+
+	"GETACL":     {states: afterward, run: (*session).getACL, literals: true},
+	"SETACL":     {states: afterward, run: (*session).setACL, literals: true},
+	"DELETEACL":  {states: afterward, run: (*session).deleteACL, literals: true},
+	"LISTRIGHTS": {states: afterward, run: (*session).listRights, literals: true},
+	"MYRIGHTS":   {states: afterward, run: (*session).myRights, literals: true},
+
+	"REPLACE":     {states: selectedState, run: (*session).replace, told: toldNone, literals: true, streams: true},
+	"UID REPLACE": {states: selectedState, run: (*session).uidReplace, told: toldNone, literals: true, streams: true},
+
+	"CHECK":        {states: selectedState, run: (*session).noop, told: toldNone},
+	"CLOSE":        {states: selectedState, run: (*session).closeCommand, told: toldNone},
+	"UNSELECT":     {states: selectedState, run: (*session).unselectCommand, told: toldNone},
+	"EXPUNGE":      {states: selectedState, run: (*session).expunge, told: toldNone},
+	"UID EXPUNGE":  {states: selectedState, run: (*session).uidExpunge, told: toldNone},
+	"FETCH":        {states: selectedState, run: (*session).fetch, told: toldNumbered, literals: true},
+	"UID FETCH":    {states: selectedState, run: (*session).uidFetch, literals: true},
+	"STORE":        {states: selectedState, run: (*session).store, told: toldNumbered},
+	"UID STORE":    {states: selectedState, run: (*session).uidStore},
+	"SEARCH":       {states: selectedState, run: (*session).search, told: toldNumbered, literals: true},
+	"UID SEARCH":   {states: selectedState, run: (*session).uidSearch, literals: true},
+	"SORT":         {states: selectedState, run: (*session).sort, told: toldNumbered, literals: true},
+	"UID SORT":     {states: selectedState, run: (*session).uidSort, literals: true},
+	"THREAD":       {states: selectedState, run: (*session).thread, told: toldNumbered, literals: true},
+	"UID THREAD":   {states: selectedState, run: (*session).uidThread, literals: true},
+	"COPY":         {states: selectedState, run: (*session).copy, literals: true},
+	"UID COPY":     {states: selectedState, run: (*session).uidCopy, literals: true},
+	"MOVE":         {states: selectedState, run: (*session).move, told: toldNone, literals: true},
+	"UID MOVE":     {states: selectedState, run: (*session).uidMove, told: toldNone, literals: true},
+	"CANCELUPDATE": {states: selectedState, run: (*session).cancelUpdate, literals: true},
+	"ESEARCH":      {states: afterward, run: (*session).multiSearch, literals: true},
+	"UIDBATCHES":   {states: selectedState, run: (*session).uidBatches},
 }
 
 // head is the beginning of a command, found without a Lexer: a command that is cut short has one too.
@@ -148,6 +181,8 @@ func (s *session) permitted(tag []byte, v *boundVerb) reply {
 		return bad("missing or bad tag")
 	case v == nil:
 		return bad("unknown command")
+	case s.enabled.uidonly && numberedVerbs[v.name]:
+		return errUIDRequired
 	case v.states&s.state() == 0:
 		switch s.state() {
 		case notLoggedIn:
@@ -173,12 +208,16 @@ func (s *session) decide(sofar []byte, lit wire.Literal) wire.Action {
 	if s.account == 0 {
 		limit = literalBeforeLogin
 	}
+	name := len(sofar)
+	if v.streams {
+		name = mailboxAt(v, sofar, arguments)
+	}
 	switch {
-	case v.streams && arguments+1 < len(sofar) && sofar[arguments+1] != '{' || v.streams && bytesCount(sofar, '\n') > 1:
+	case v.streams && name < len(sofar) && sofar[name] != '{' || v.streams && bytesCount(sofar, '\n') > 1:
 		return wire.Stream
 	case !v.literals:
 		s.refused = bad("no literal expected")
-	case lit.Binary:
+	case lit.Binary && !v.binary:
 		s.refused = bad("no literal8 expected")
 	case lit.Size > int64(limit):
 		s.refused = bad("literal too large").withCode("TOOBIG")
@@ -207,7 +246,8 @@ func (s *session) execute(command []byte) {
 		s.answer(r)
 		return
 	}
-	began := time.Now()
+	began, told := time.Now(), s.out.Written()
+	s.card.Command(v.name, began)
 	s.lex.Reset(command[arguments:])
 	r, err := v.run(s, &s.lex)
 	if s.readErr != nil {
@@ -221,7 +261,7 @@ func (s *session) execute(command []byte) {
 	} else {
 		s.bad = 0
 	}
-	if s.sel != nil && v.told != toldNone && !s.over {
+	if s.sel != nil && v.told != toldNone && !s.over && s.wantsSelected() {
 		if err := s.tell(v.told == toldNumbered); err != nil {
 			r = s.replyFor(err)
 		}
@@ -235,6 +275,15 @@ func (s *session) execute(command []byte) {
 		took = 0
 	}
 	v.metrics.count(r.status, took)
+	v.metrics.octets(s.commandOctets(), s.out.Written()-told)
+}
+
+// commandOctets is how much came since the last command ended, but for compression.
+func (s *session) commandOctets() int64 {
+	all := s.in.Consumed()
+	n := all - s.taken
+	s.taken = all
+	return n
 }
 
 // dropped answers a command that was not taken in whole.
@@ -245,6 +294,7 @@ func (s *session) dropped(command []byte, r reply) {
 	s.bad++
 	if v != nil {
 		v.metrics.count(r.status, 0)
+		v.metrics.octets(s.commandOctets(), 0)
 	}
 	s.answer(r)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mailfarm/mailfarm/internal/obs"
+	"github.com/mailfarm/mailfarm/internal/presence"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
 
@@ -27,8 +28,11 @@ type conn struct {
 	nc     net.Conn // the TLS connection once there is one
 	raw    net.Conn
 	secure bool
-	in     *wire.Reader
-	out    *wire.Writer
+	// inflate decompresses what the client sends; nil: nothing is compressed, in neither direction.
+	inflate io.Reader
+	in      *wire.Reader
+	out     *wire.Writer
+	card    presence.Card
 
 	// waiting tells that no command is in progress; drain that the session is to end at the next such moment.
 	waiting atomic.Bool
@@ -52,6 +56,14 @@ func (c *conn) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
+	if c.inflate != nil {
+		return c.inflate.Read(p)
+	}
+	return c.receive(p)
+}
+
+// receive reads what came, compressed or not.
+func (c *conn) receive(p []byte) (int, error) {
 	for {
 		c.nc.SetReadDeadline(c.deadline())
 		// Behind the deadline: what Wake and Cut ask for is seen here, or moves the deadline.
@@ -59,6 +71,8 @@ func (c *conn) Read(p []byte) (int, error) {
 			return 0, errDrain
 		}
 		n, err := c.nc.Read(p)
+		c.card.In.Add(uint64(n))
+		c.svc.metrics.received.Add(float64(n))
 		if n == 0 && c.cut.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
 			return 0, errDrain
 		}
@@ -89,8 +103,20 @@ func (c *conn) deadline() time.Time {
 
 // Write is what the response writer writes to.
 func (c *conn) Write(p []byte) (int, error) {
+	if c.inflate == nil {
+		return c.send(p)
+	}
+	return len(p), deflate(p, func(b []byte) error {
+		_, err := c.send(b)
+		return err
+	})
+}
+
+// send writes octets as they are.
+func (c *conn) send(p []byte) (int, error) {
 	c.nc.SetWriteDeadline(time.Now().Add(c.svc.cfg.WriteTimeout))
 	n, err := c.nc.Write(p)
+	c.card.Out.Add(uint64(n))
 	c.svc.metrics.sent.Add(float64(n))
 	return n, err
 }
@@ -115,6 +141,7 @@ func (c *conn) handshake(ctx context.Context) error {
 	}
 	c.nc = tc
 	c.secure = true
+	c.card.Change(func(s *presence.State) { s.TLS = tls.VersionName(tc.ConnectionState().Version) })
 	return nil
 }
 
@@ -144,7 +171,7 @@ func (s *session) Serve() {
 // next waits for one command and runs it. An error ends the connection.
 func (s *session) next() error {
 	s.waiting.Store(true)
-	err := s.in.Wait()
+	err := s.await()
 	s.waiting.Store(false)
 	if err != nil {
 		return err
@@ -179,7 +206,10 @@ func (s *session) next() error {
 func (s *session) end(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	kicked := s.farewell.Load()
 	switch {
+	case kicked != nil && (errors.Is(err, errDrain) || errors.Is(err, os.ErrDeadlineExceeded)):
+		s.bye(goodbye(kicked))
 	case errors.Is(err, errDrain):
 		s.bye("server shutting down")
 	case errors.Is(err, wire.ErrFlood):
@@ -202,14 +232,36 @@ func (s *session) recovered() {
 	if p := recover(); p != nil {
 		s.svc.metrics.panics.Inc()
 		s.log.Error("panicked", panicAttr(p), obs.Stack(debug.Stack()))
-		s.nc.SetWriteDeadline(time.Now().Add(time.Second))
-		s.nc.Write([]byte("* BYE [SERVERBUG] internal error\r\n"))
+		if s.inflate == nil {
+			s.nc.SetWriteDeadline(time.Now().Add(time.Second))
+			s.nc.Write([]byte("* BYE [SERVERBUG] internal error\r\n"))
+		}
 	}
+}
+
+// linger gives a client that did not ask for the end time to read why: what it sends meanwhile would make the system reset
+// the connection.
+func (s *session) linger() {
+	if !s.over || !s.drain.Load() && s.farewell.Load() == nil || s.out.Err() != nil {
+		return
+	}
+	for _, c := range []net.Conn{s.nc, s.raw} { // with TLS a good-bye of its own comes first
+		half, ok := c.(interface{ CloseWrite() error })
+		if !ok || half.CloseWrite() != nil {
+			return
+		}
+		if c == s.raw {
+			break
+		}
+	}
+	s.raw.SetReadDeadline(time.Now().Add(lastWords))
+	io.CopyN(io.Discard, s.raw, lingerOctets) // whatever ends it, the connection is closed next
 }
 
 // close gives back what the session holds.
 func (s *session) close() {
 	s.cancel()
+	s.linger()
 	// With TLS this says good-bye, for which crypto/tls waits 5 s at most (RFC 8446 §6.1).
 	s.nc.Close()
 	if t := s.lastly.Load(); t != nil {

@@ -3,7 +3,6 @@ package imap
 import (
 	"bytes"
 	"fmt"
-	"net/netip"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
 
@@ -75,6 +75,10 @@ func FuzzConnection(f *testing.F) {
 		"a ENABLE IMAP4rev2 CONDSTORE UTF8=ACCEPT\r\nb SELECT Archive (CONDSTORE)\r\nc UID STORE 1:* (UNCHANGEDSINCE 3) FLAGS.SILENT ()\r\nd CLOSE\r\n",
 		"a NONSENSE {5+}\r\nhello {3+}\r\nabc\r\nb UNSELECT\r\nc EXAMINE INBOX\r\nd UID FETCH 1:* (MODSEQ) (CHANGEDSINCE 1)\r\n",
 		"a UID SEARCH CHARSET UTF-8 HEADER x {2}\r\nyz SENTSINCE 1-Jan-2000 LARGER 5 NOT DELETED\r\nb ID (\"a\" NIL)\r\nc NAMESPACE\r\nd STATUS INBOX (SIZE)\r\n",
+		"a ENABLE QRESYNC\r\nb SELECT INBOX (QRESYNC (1 2 1:3 (1 1)))\r\nc UID FETCH 1:* (FLAGS) (CHANGEDSINCE 1 VANISHED PARTIAL -1:-2)\r\nd CLOSE\r\n",
+		"a ENABLE UIDONLY\r\nb UID FETCH 1:* FLAGS\r\nc FETCH 1 FLAGS\r\nd UIDBATCHES 500 1:2\r\ne UNAUTHENTICATE\r\nf LANGUAGE de en\r\n",
+		"a NOTIFY SET STATUS (selected (MessageNew (FLAGS) MessageExpunge)) (subtree (a b) (MailboxName))\r\nb NOOP\r\nc NOTIFY NONE\r\n",
+		"a COMPRESS DEFLATE\r\n",
 	} {
 		f.Add([]byte(s))
 	}
@@ -129,7 +133,7 @@ func TestFailures(t *testing.T) {
 		want          string
 	}{
 		{"List", "LIST \"\" *", codes.Unavailable, "a NO [UNAVAILABLE] "},
-		{"List", "STATUS INBOX (MESSAGES)", codes.Internal, "a NO [SERVERBUG] internal error"},
+		{"Find", "STATUS INBOX (MESSAGES)", codes.Internal, "a NO [SERVERBUG] internal error"},
 		{"Create", "CREATE x", codes.ResourceExhausted, "a NO [OVERQUOTA] "},
 		{"Flag", "STORE 1 +FLAGS (x)", codes.FailedPrecondition, "a NO [CANNOT] "},
 		{"Flag", "FETCH 1 BODY[]<0.3>", codes.Unavailable, "a OK "},
@@ -147,7 +151,7 @@ func TestFailures(t *testing.T) {
 			svc := fakeService(t, store)
 			armed := false
 			store.fail = func(call string) error {
-				if call == "List" && !armed && tc.call == "List" {
+				if call == "Find" && !armed && tc.call == "Find" {
 					armed = true // SELECT's own
 					return nil
 				}
@@ -189,7 +193,7 @@ func (w *nowhere) Write(p []byte) (int, error) { w.n += int64(len(p)); return le
 func BenchmarkFetchFlags(b *testing.B) {
 	store := newFakeStore(make([]string, 5000)...)
 	svc := fakeService(b, store)
-	s := newSession(svc, &memConn{in: bytes.NewReader(nil)}, netip.Addr{}, false)
+	s := newSession(svc, &memConn{in: bytes.NewReader(nil)}, front.Peer{})
 	s.account = 1
 	n, err := s.mailbox("INBOX")
 	if err != nil {

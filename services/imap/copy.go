@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"context"
 	"strconv"
 
 	"google.golang.org/grpc/codes"
@@ -25,10 +26,23 @@ func (s *session) copyThese(l *wire.Lexer, uid bool) (reply, error) {
 	if len(uids) == 0 {
 		return reply{}, nil
 	}
-	ctx, cancel := s.call()
-	defer cancel()
-	resp, err := s.svc.deps.Mailboxes.Copy(ctx, &storev1.CopyRequest{
-		Account: uint64(s.account), Mailbox: uint64(s.sel.snap.ID), Uids: packUIDs(uids), Target: target,
+	if err := s.maySave(uids.Count()); err != nil {
+		return reply{}, err
+	}
+	to, err := s.locate(target)
+	if err != nil {
+		return reply{}, tryCreate(err)
+	}
+	if uint64(to.owner) != s.sel.owner() {
+		code, err := s.copyTo(uids, to, false)
+		return okCode(code, ""), err
+	}
+	var resp *storev1.CopyResponse
+	err = s.working(uids.Count(), func(ctx context.Context) (err error) {
+		resp, err = s.svc.deps.Mailboxes.Copy(ctx, &storev1.CopyRequest{
+			Account: s.sel.owner(), Actor: uint64(s.account), Mailbox: uint64(s.sel.snap.ID), Uids: packUIDs(uids), Target: to.name,
+		})
+		return err
 	})
 	if err != nil {
 		return reply{}, tryCreate(err)
@@ -61,7 +75,7 @@ func (s *session) parseCopy(l *wire.Lexer, uid bool) (wire.Set, string, error) {
 
 // tryCreate tells a client that it may make the target (RFC 9051 §7.1).
 func tryCreate(err error) error {
-	if status.Code(err) == codes.NotFound {
+	if r, ok := err.(reply); ok && r.code == errNoMailbox.code || status.Code(err) == codes.NotFound {
 		return no("TRYCREATE", "no such mailbox")
 	}
 	return err

@@ -44,9 +44,18 @@ func (s *session) create(l *wire.Lexer) (reply, error) {
 	if r := checkName(name); r.status != "" {
 		return r, nil
 	}
+	if r := s.svc.reserved(name); r.status != "" {
+		return r, nil
+	}
+	at, err := s.locate(name)
+	if err != nil {
+		return reply{}, err
+	}
 	ctx, cancel := s.call()
 	defer cancel()
-	resp, err := s.svc.deps.Mailboxes.Create(ctx, &storev1.CreateRequest{Account: uint64(s.account), Name: name, SpecialUse: use})
+	resp, err := s.svc.deps.Mailboxes.Create(ctx, &storev1.CreateRequest{
+		Account: uint64(at.owner), Actor: uint64(s.account), Name: at.name, SpecialUse: use,
+	})
 	if err != nil {
 		return reply{}, err
 	}

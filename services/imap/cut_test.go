@@ -34,7 +34,7 @@ func TestCutSaysBye(t *testing.T) {
 				ours, theirs := net.Pipe()
 				defer ours.Close()
 				nc := fromLoopback{theirs}
-				s := newSession(svc, nc, front.ClientOf(nc), false)
+				s := newSession(svc, nc, front.Peer{Client: front.ClientOf(nc)})
 				ended := make(chan struct{})
 				go func() { s.Serve(); close(ended) }()
 				said := ""

@@ -15,9 +15,14 @@ func (s *session) delete(l *wire.Lexer) (reply, error) {
 	if name == "INBOX" {
 		return no("CANNOT", "INBOX stays"), nil
 	}
+	at, err := s.locate(name)
+	if err != nil {
+		return reply{}, err
+	}
 	ctx, cancel := s.call()
 	defer cancel()
-	if _, err := s.svc.deps.Mailboxes.Delete(ctx, &storev1.DeleteRequest{Account: uint64(s.account), Name: name}); err != nil {
+	_, err = s.svc.deps.Mailboxes.Delete(ctx, &storev1.DeleteRequest{Account: uint64(at.owner), Actor: uint64(s.account), Name: at.name})
+	if err != nil {
 		return reply{}, err
 	}
 	if s.sel != nil && s.sel.name == name {

@@ -15,6 +15,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
 // dialogueWait bounds the wait for one line.
@@ -31,10 +34,12 @@ const dialogueWait = 20 * time.Second
 //	S-: text     no such line came since the last C
 //	E:           expect the connection to end
 //	! login      log in; ! select, ! starttls, ! tls, ! strict, ! drop
+//	! login 2 $bob   on the second connection, as somebody else
 //	C2: S2: …    the same on a second connection
 //	# text       a remark
 //
-// $user, $pass and $plain (SASL PLAIN in base64) stand for the account's.
+// $user, $pass and $plain (SASL PLAIN in base64) stand for the account's; $bob and $carol for others', $shared for a shared
+// account in which bob has all rights, and $group for a group with carol in it.
 func TestDialogues(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.dialogue")
 	check(t, err)
@@ -54,12 +59,14 @@ func TestDialogues(t *testing.T) {
 }
 
 type dialogue struct {
-	t     *testing.T
-	f     *farm
-	file  string
-	line  int
-	user  string
-	conns map[string]*lineConn
+	t    *testing.T
+	f    *farm
+	file string
+	line int
+	user string
+	// others are accounts and groups by what stands for them.
+	others map[string]string
+	conns  map[string]*lineConn
 }
 
 // lineConn is a client's end.
@@ -113,7 +120,41 @@ func (d *dialogue) conn(name string) *lineConn {
 
 func (d *dialogue) expand(s string) string {
 	plain := base64.StdEncoding.EncodeToString([]byte("\x00" + d.user + "\x00" + password))
+	for _, name := range []string{"$bob", "$carol", "$shared", "$group"} {
+		if strings.Contains(s, name) {
+			s = strings.ReplaceAll(s, name, d.other(name))
+		}
+	}
 	return strings.NewReplacer("$user", d.user, "$pass", quote(password), "$plain", plain).Replace(s)
+}
+
+// other is somebody else, who is there from the first mention on.
+func (d *dialogue) other(name string) string {
+	if d.others == nil {
+		d.others = map[string]string{}
+	}
+	if d.others[name] != "" {
+		return d.others[name]
+	}
+	ctx := d.t.Context()
+	switch name {
+	case "$group":
+		d.others[name] = "of-" + strings.ReplaceAll(d.user, "@", "-")
+		_, err := d.f.groups.AddToGroup(ctx, &directoryv1.AddToGroupRequest{Name: d.others[name], Members: []string{d.other("$carol")}})
+		check(d.t, err)
+	case "$shared":
+		address, id := d.f.account(d.t)
+		d.others[name] = address
+		_, err := d.f.groups.SetShared(ctx, &directoryv1.SetSharedRequest{Address: address, Shared: true})
+		check(d.t, err)
+		_, err = d.f.sharing.SetACL(ctx, &storev1.SetACLRequest{
+			Account: id, Identifier: d.other("$bob"), Mode: storev1.ACLMode_ACL_MODE_REPLACE, Rights: "lrswipkxtea",
+		})
+		check(d.t, err)
+	default:
+		d.others[name] = d.f.user(d.t)
+	}
+	return d.others[name]
 }
 
 func (d *dialogue) run(lines []string) {
@@ -251,7 +292,11 @@ func (d *dialogue) directive(words []string) {
 	switch words[0] {
 	case "login":
 		c := d.conn(name)
-		d.write(c, "login LOGIN "+d.user+" "+quote(password)+"\r\n")
+		user := d.user
+		if len(words) > 2 {
+			user = d.other(words[2])
+		}
+		d.write(c, "login LOGIN "+user+" "+quote(password)+"\r\n")
 		d.skipTo(c, "login OK …")
 		c.loggedIn = true
 	case "select":

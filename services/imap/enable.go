@@ -12,6 +12,13 @@ func (s *session) enable(l *wire.Lexer) (reply, error) {
 		case "CONDSTORE":
 			on.condstore = true
 			text += " " + name
+		case "QRESYNC":
+			// RFC 7162 §3.2.3
+			on.condstore, on.qresync = true, true
+			text += " " + name
+		case "UIDONLY":
+			on.uidonly = true
+			text += " " + name
 		case "UTF8=ACCEPT":
 			on.utf8 = true
 			text += " " + name
@@ -23,11 +30,16 @@ func (s *session) enable(l *wire.Lexer) (reply, error) {
 			return reply{}, l.Err()
 		}
 	}
+	began := on.condstore && !s.enabled.condstore
 	s.enabled = on
+	s.untagged(text)
 	if s.sel != nil {
 		s.sel.lastText = s.sel.lastText[:0]
+		if began {
+			// RFC 7162 §3.1.2.1
+			s.untagged("OK [" + highest(s.sel.snap.HighestModSeq) + "] highest")
+		}
 	}
-	s.untagged(text)
 	return reply{}, nil
 }
 

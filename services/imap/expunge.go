@@ -32,7 +32,12 @@ func (s *session) uidExpunge(l *wire.Lexer) (reply, error) {
 		// An empty set would mean all.
 		return reply{}, s.tell(false)
 	}
-	return s.expungeThese(packUIDs(s.sel.snap.UIDs(seqs)))
+	seqs, limit := s.capped(seqs)
+	r, err := s.expungeThese(packUIDs(s.sel.snap.UIDs(seqs)))
+	if err == nil && limit != "" && (r.status == "" || r.status == statusOK) {
+		r = limited(limit)
+	}
+	return r, err
 }
 
 func (s *session) expungeThese(uids []byte) (reply, error) {
@@ -42,7 +47,7 @@ func (s *session) expungeThese(uids []byte) (reply, error) {
 	ctx, cancel := s.call()
 	defer cancel()
 	resp, err := s.svc.deps.Mailboxes.Expunge(ctx, &storev1.ExpungeRequest{
-		Account: uint64(s.account), Mailbox: uint64(s.sel.snap.ID), Uids: uids,
+		Account: s.sel.owner(), Actor: uint64(s.account), Mailbox: uint64(s.sel.snap.ID), Uids: uids,
 	})
 	if err != nil {
 		return reply{}, err

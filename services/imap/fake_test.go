@@ -37,6 +37,8 @@ type fakeStore struct {
 	broken map[uint64]int64
 	// fail, where it is set, is asked before every call.
 	fail func(call string) error
+	// counters, where it is set, answers Counters.
+	counters func(accounts []uint64) ([]uint64, error)
 }
 
 type fakeBox struct {
@@ -125,6 +127,32 @@ func (f *fakeStore) List(context.Context, *storev1.ListRequest, ...grpc.CallOpti
 		m := b.clone()
 		m.Messages = uint32(len(b.entries))
 		resp.Mailboxes = append(resp.Mailboxes, m)
+	}
+	return resp, nil
+}
+
+func (f *fakeStore) Find(_ context.Context, in *storev1.FindRequest, _ ...grpc.CallOption) (*storev1.FindResponse, error) {
+	leave, err := f.enter("Find")
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	resp := &storev1.FindResponse{}
+	for _, name := range in.Names {
+		found := &storev1.FoundMailbox{}
+		if b := f.named(name); b != nil {
+			found.Mailbox = b.clone()
+			found.Mailbox.Messages = uint32(len(b.entries))
+		}
+		resp.Found = append(resp.Found, found)
+	}
+	for _, id := range in.Ids {
+		found := &storev1.FoundMailbox{}
+		if b, err := f.byID(id); err == nil {
+			found.Mailbox = b.clone()
+			found.Mailbox.Messages = uint32(len(b.entries))
+		}
+		resp.Found = append(resp.Found, found)
 	}
 	return resp, nil
 }
@@ -231,7 +259,7 @@ func (f *fakeStore) Snapshot(_ context.Context, in *storev1.SnapshotRequest, _ .
 		}
 		p := c.Pack()
 		page.Chunks = append(page.Chunks, &storev1.Chunk{FirstUid: uint32(p.FirstUID), MaxModSeq: uint64(p.MaxModSeq), Uids: p.UIDs,
-			Flags: p.Flags, ModSeqs: p.ModSeqs, Emails: p.Emails, Sizes: p.Sizes, Received: p.Received})
+			Flags: p.Flags, ModSeqs: p.ModSeqs, Emails: p.Emails, Sizes: p.Sizes, Received: p.Received, Saved: p.Saved})
 	}
 	return &fakeStream[storev1.SnapshotResponse]{list: []*storev1.SnapshotResponse{page}}, nil
 }
@@ -456,7 +484,18 @@ func (f *fakeStore) Append(context.Context, ...grpc.CallOption) (grpc.ClientStre
 }
 
 func (f *fakeStore) Counters(_ context.Context, in *storev1.CountersRequest, _ ...grpc.CallOption) (*storev1.CountersResponse, error) {
-	return &storev1.CountersResponse{ModSeqs: make([]uint64, len(in.Accounts))}, nil
+	if f.counters == nil {
+		return &storev1.CountersResponse{ModSeqs: make([]uint64, len(in.Accounts))}, nil
+	}
+	seqs, err := f.counters(in.Accounts)
+	return &storev1.CountersResponse{ModSeqs: seqs}, err
+}
+
+// fakeQuotas has one root.
+type fakeQuotas struct{}
+
+func (fakeQuotas) GetQuota(context.Context, *storev1.GetQuotaRequest, ...grpc.CallOption) (*storev1.GetQuotaResponse, error) {
+	return &storev1.GetQuotaResponse{Roots: []*storev1.QuotaRoot{{Limits: &storev1.QuotaLimits{Size: 1 << 20}}}}, nil
 }
 
 // fakeDirectory lets everybody in.
@@ -498,7 +537,7 @@ func (c *memConn) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: ne
 func fakeService(t testing.TB, store *fakeStore) *Service {
 	t.Helper()
 	svc, err := New(Config{PlaintextNetworks: []string{"127.0.0.0/8"}, MaxAppend: 1 << 20}, Deps{
-		Mailboxes: store, Bodies: store, Directory: fakeDirectory{}, Notices: fakeNotices{}, Log: slog.New(slog.DiscardHandler),
+		Mailboxes: store, Bodies: store, Quotas: fakeQuotas{}, Directory: fakeDirectory{}, Notices: fakeNotices{}, Log: slog.New(slog.DiscardHandler),
 		Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
@@ -510,7 +549,7 @@ func fakeService(t testing.TB, store *fakeStore) *Service {
 // converse runs a whole connection and returns what the server said.
 func converse(svc *Service, text string) string {
 	c := &memConn{in: bytes.NewReader([]byte(text))}
-	newSession(svc, c, front.ClientOf(c), false).Serve()
+	newSession(svc, c, front.Peer{Client: front.ClientOf(c)}).Serve()
 	svc.pushes.Wait()
 	return c.out.String()
 }

@@ -3,6 +3,7 @@ package imap
 import (
 	"strconv"
 
+	"github.com/mailfarm/mailfarm/internal/acl"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/obs"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
@@ -21,6 +22,8 @@ type fetcher struct {
 
 	changedSince mailbox.ModSeq
 	conditional  bool
+	vanished     bool // what was expunged since is told too
+	window       *window
 	// seen are the UIDs that this FETCH gave \Seen: their flags are told too.
 	seen      wire.Set
 	flagsToo  bool // FLAGS is not among the items
@@ -47,23 +50,42 @@ func (s *session) fetchThese(l *wire.Lexer, uid bool) (reply, error) {
 	l.Space()
 	f := &fetcher{s: s, items: parseItems(l)}
 	if l.Accept(' ') {
-		l.List(func() {
-			if string(l.Word()) != "CHANGEDSINCE" {
-				l.Fail("unknown modifier")
-				return
-			}
-			l.Space()
-			f.changedSince, f.conditional = mailbox.ModSeq(l.Number64()), true
-		})
+		l.List(func() { f.modifier(l) })
 	}
 	if l.End(); l.Err() != nil {
 		return reply{}, l.Err()
+	}
+	if f.vanished && (!uid || !f.conditional || !s.enabled.qresync) {
+		return bad("VANISHED needs QRESYNC, UID FETCH and CHANGEDSINCE"), nil // RFC 7162 §3.2.6
+	}
+	if f.window != nil && !uid {
+		return bad("PARTIAL is for UID FETCH"), nil // RFC 9394 §3.3
 	}
 	seqs, err := s.seqs(set, saved, uid)
 	if err != nil {
 		return reply{}, err
 	}
-	if uid {
+	if f.vanished {
+		uids := s.sel.saved
+		if !saved {
+			uids = set.Resolve(uint32(s.sel.snap.MaxUID()))
+		}
+		exact, err := s.tellVanishedSince(f.changedSince, uids, 0)
+		if err != nil {
+			return reply{}, err
+		}
+		if !exact {
+			f.changedSince = 0
+		}
+	}
+	if f.conditional {
+		seqs = s.sel.snap.ChangedSince(f.changedSince, seqs)
+	}
+	if f.window != nil {
+		seqs = f.window.of(seqs)
+	}
+	seqs, limit := s.capped(seqs)
+	if uid && !s.enabled.uidonly {
 		f.items = withFirst(f.items, "UID")
 	}
 	if f.conditional {
@@ -73,7 +95,7 @@ func (s *session) fetchThese(l *wire.Lexer, uid bool) (reply, error) {
 	if f.needs.columns&view.WantModSeq != 0 {
 		s.enableCondstore()
 	}
-	if f.needs.sets && !s.sel.readOnly {
+	if f.needs.sets && !s.sel.readOnly && s.sel.rights.Has(acl.Seen) {
 		if err := f.setSeen(seqs); err != nil {
 			return reply{}, err
 		}
@@ -89,7 +111,24 @@ func (s *session) fetchThese(l *wire.Lexer, uid bool) (reply, error) {
 	case f.missing:
 		return errMessagesGone, nil
 	}
-	return reply{}, nil
+	return limited(limit), nil
+}
+
+// modifier reads one of the modifiers in parentheses (RFC 4466 §2.4).
+func (f *fetcher) modifier(l *wire.Lexer) {
+	switch string(l.Word()) {
+	case "CHANGEDSINCE":
+		l.Space()
+		f.changedSince, f.conditional = mailbox.ModSeq(l.Number64()), true
+	case "VANISHED":
+		f.vanished = true
+	case "PARTIAL":
+		l.Space()
+		w := parseWindow(l)
+		f.window = &w
+	default:
+		l.Fail("unknown modifier")
+	}
 }
 
 func withFirst(items []item, name string) []item {
@@ -128,7 +167,7 @@ func (f *fetcher) setSeen(seqs wire.Set) error {
 	ctx, cancel := s.call()
 	defer cancel()
 	_, err := s.svc.deps.Mailboxes.Flag(ctx, &storev1.FlagRequest{
-		Account: uint64(s.account), Mailbox: uint64(s.sel.snap.ID), Uids: packUIDs(uids),
+		Account: s.sel.owner(), Actor: uint64(s.account), Mailbox: uint64(s.sel.snap.ID), Uids: packUIDs(uids),
 		Mode: storev1.FlagMode_FLAG_MODE_ADD, Flags: []string{`\Seen`},
 	})
 	if err != nil {
@@ -162,8 +201,7 @@ func (f *fetcher) run(seqs wire.Set) error {
 	defer f.mails.close()
 	return f.mails.run(&walk{
 		snap: snap, seqs: seqs, columns: f.needs.columns, index: f.needs.index,
-		pick: func(b *batch, _ uint32, i int) bool { return !f.conditional || b.cols.ModSeqs[i] > f.changedSince },
-		each: f.batch,
+		pick: func(*batch, uint32, int) bool { return true }, each: f.batch,
 	})
 }
 
@@ -172,9 +210,7 @@ func (f *fetcher) columns(seq uint32, cols *view.Columns, lo, hi int) error {
 	f.cols = cols
 	r := row{seq: seq}
 	for r.i = lo; r.i < hi; r.i, r.seq = r.i+1, r.seq+1 {
-		if !f.conditional || cols.ModSeqs[r.i] > f.changedSince {
-			f.writeRow(&r)
-		}
+		f.writeRow(&r)
 	}
 	return f.s.out.Err()
 }
@@ -209,7 +245,7 @@ func (f *fetcher) writeRow(r *row) {
 			b = append(b, ' ')
 		} else {
 			begun = true
-			b = append(strconv.AppendUint(append(b, "* "...), uint64(r.seq), 10), " FETCH ("...)
+			b = s.appendFetch(b, r.seq, uint32(f.cols.UIDs[r.i]))
 		}
 		return append(append(b, label...), ' ')
 	}
@@ -264,6 +300,8 @@ func (f *fetcher) appendItem(b []byte, kind itemKind, r *row) ([]byte, error) {
 		b = f.s.sel.appendFlags(b, cols.Flags[i], f.s.isRecent(cols.UIDs[i]))
 	case itemInternalDate:
 		b = wire.AppendDateTime(b, cols.Received[i])
+	case itemSaveDate:
+		b = wire.AppendDateTime(b, cols.Saved[i])
 	case itemSize:
 		b = strconv.AppendInt(b, cols.Sizes[i], 10)
 	case itemModSeq:
@@ -278,6 +316,8 @@ func (f *fetcher) appendItem(b []byte, kind itemKind, r *row) ([]byte, error) {
 		} else {
 			b = append(b, "NIL"...)
 		}
+	case itemPreview:
+		return f.mails.appendPreview(b, r.mail)
 	case itemEnvelope:
 		return f.mails.appendEnvelope(b, r.mail)
 	case itemBody:

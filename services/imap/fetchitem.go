@@ -20,6 +20,8 @@ const (
 	itemModSeq
 	itemEmailID
 	itemThreadID
+	itemPreview
+	itemSaveDate
 	itemEnvelope
 	itemBody // BODY without extensions
 	itemBodyStructure
@@ -60,6 +62,8 @@ var simpleItems = map[string]item{
 	"MODSEQ":        {kind: itemModSeq},
 	"EMAILID":       {kind: itemEmailID},
 	"THREADID":      {kind: itemThreadID},
+	"PREVIEW":       {kind: itemPreview},
+	"SAVEDATE":      {kind: itemSaveDate},
 	"ENVELOPE":      {kind: itemEnvelope},
 	"BODY":          {kind: itemBody},
 	"BODYSTRUCTURE": {kind: itemBodyStructure},
@@ -127,6 +131,9 @@ func parseItem(l *wire.Lexer, name string) item {
 	if _, ok := simpleItems[name]; !ok {
 		l.Fail("unknown item")
 		return item{}
+	}
+	if name == "PREVIEW" {
+		acceptLazy(l)
 	}
 	return named(name)
 }
@@ -260,6 +267,8 @@ func needsOf(items []item) needs {
 			n.columns |= view.WantFlags
 		case itemInternalDate:
 			n.columns |= view.WantReceived
+		case itemSaveDate:
+			n.columns |= view.WantSaved
 		case itemSize:
 			n.columns |= view.WantSize
 		case itemModSeq:
@@ -269,7 +278,7 @@ func needsOf(items []item) needs {
 		case itemThreadID:
 			n.columns |= view.WantEmail
 			n.emails = true
-		case itemEnvelope, itemBody, itemBodyStructure:
+		case itemPreview, itemEnvelope, itemBody, itemBodyStructure:
 			n.columns |= view.WantEmail
 			n.emails, n.index = true, true
 		case itemSection, itemBinary, itemBinarySize:

@@ -13,7 +13,7 @@ import (
 
 // watcher is a client that believes what it is told: it keeps sequence numbers, UIDs and flags as the responses say.
 type watcher struct {
-	t    *testing.T
+	t    testing.TB
 	c    *lineConn
 	tag  int
 	uids []int // by sequence number less 1; 0: not known yet
@@ -23,8 +23,13 @@ type watcher struct {
 	numbered bool
 }
 
-func watch(t *testing.T, f *farm, user string, commands ...string) *watcher {
-	w := &watcher{t: t, c: dial(t, f.addr, false)}
+func watch(t testing.TB, f *farm, user string, commands ...string) *watcher {
+	return watchAt(t, f.addr, user, commands...)
+}
+
+// watchAt is watch at one of several processes.
+func watchAt(t testing.TB, addr, user string, commands ...string) *watcher {
+	w := &watcher{t: t, c: dial(t, addr, false)}
 	if _, err := w.c.readLine(); err != nil {
 		t.Fatal(err)
 	}
@@ -119,6 +124,14 @@ func (w *watcher) take(line string) {
 		}
 		w.uids, w.flags = slices.Delete(w.uids, n-1, n), slices.Delete(w.flags, n-1, n)
 	}
+	if m := vanishedLine.FindStringSubmatch(line); m != nil {
+		if w.numbered {
+			w.t.Fatalf("%q during a command with sequence numbers", line)
+		}
+		for _, uid := range numbersOf(w.t, m[2]) {
+			w.vanish(uid)
+		}
+	}
 	if m := fetchLine.FindStringSubmatch(line); m != nil {
 		n, _ := strconv.Atoi(m[1])
 		if n < 1 || n > len(w.uids) {
@@ -135,6 +148,21 @@ func (w *watcher) take(line string) {
 			w.flags[n-1] = sortFlags(f[1])
 		}
 	}
+}
+
+// vanish takes a message out that is known by its UID, or must be one of those between its neighbours.
+func (w *watcher) vanish(uid int) {
+	w.t.Helper()
+	i := slices.IndexFunc(w.uids, func(u int) bool { return u >= uid })
+	if i < 0 {
+		i = len(w.uids)
+	}
+	if i == len(w.uids) || w.uids[i] != uid {
+		if i--; i < 0 || w.uids[i] != 0 {
+			w.t.Fatalf("VANISHED of UID %d, which there is not: %s", uid, w.state())
+		}
+	}
+	w.uids, w.flags = slices.Delete(w.uids, i, i+1), slices.Delete(w.flags, i, i+1)
 }
 
 // sortFlags leaves \Recent out, which differs between sessions.
@@ -170,7 +198,7 @@ func history(t *testing.T, seed uint64) {
 	user, account := f.account(t)
 	rnd := rand.New(rand.NewPCG(seed, 7))
 	f.fill(t, account, "INBOX", numbered(0, 400)...)
-	setup := [][]string{{}, {"ENABLE CONDSTORE"}, {"ENABLE IMAP4rev2"}, {"ENABLE CONDSTORE IMAP4rev2"}}
+	setup := [][]string{{}, {"ENABLE CONDSTORE"}, {"ENABLE IMAP4rev2"}, {"ENABLE CONDSTORE IMAP4rev2"}, {"ENABLE QRESYNC"}}
 	var all []*watcher
 	for _, enable := range setup {
 		w := watch(t, f, user, append(enable, "SELECT INBOX")...)

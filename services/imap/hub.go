@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -12,8 +13,8 @@ import (
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
-// accountsPerCall bounds one Counters call.
-const accountsPerCall = 10000
+// accountsPerCall bounds one Counters call. It is what the store takes, and more than a process has sessions by default.
+const accountsPerCall = 100_000
 
 // hub tells sessions that their mailbox changed: by notices from the bus, and by comparing the counters of all watched
 // accounts, in one call, for notices that were lost (design §7).
@@ -27,8 +28,10 @@ type hub struct {
 // watched is an account with sessions that have a mailbox selected.
 type watched struct {
 	sessions map[*session]mailbox.ID
-	cancel   func()
-	counted  uint64 // the account's MODSEQ at the last comparison
+	// followers are sessions that want to hear of all mailboxes.
+	followers map[*following]bool
+	cancel    func()
+	counted   uint64 // the account's MODSEQ at the last comparison
 }
 
 func newHub(svc *Service) *hub {
@@ -37,17 +40,30 @@ func newHub(svc *Service) *hub {
 
 // add begins to tell s of changes in one mailbox.
 func (h *hub) add(s *session, account mailbox.AccountID, id mailbox.ID) {
+	if h.watch(account, func(w *watched) { w.sessions[s] = id }) {
+		// What came while there was no subscription is asked for.
+		s.notify()
+	}
+}
+
+// follow begins to tell f of changes in all mailboxes.
+func (h *hub) follow(f *following, account mailbox.AccountID) {
+	h.watch(account, func(w *watched) { w.followers[f] = true })
+}
+
+// watch enters somebody for an account; true where it was not watched before.
+func (h *hub) watch(account mailbox.AccountID, enter func(*watched)) (fresh bool) {
 	h.mu.Lock()
 	w := h.accounts[account]
-	fresh := w == nil
+	fresh = w == nil
 	if fresh {
-		w = &watched{sessions: map[*session]mailbox.ID{}}
+		w = &watched{sessions: map[*session]mailbox.ID{}, followers: map[*following]bool{}}
 		h.accounts[account] = w
 	}
-	w.sessions[s] = id
+	enter(w)
 	h.mu.Unlock()
 	if !fresh {
-		return
+		return false
 	}
 	// Outside of the lock, which the callback takes.
 	cancel := h.svc.deps.Notices.Subscribe(uint64(account), func(n *mailv1.MailboxChanged) { h.changed(account, n) })
@@ -60,18 +76,25 @@ func (h *hub) add(s *session, account mailbox.AccountID, id mailbox.ID) {
 	if cancel != nil {
 		cancel()
 	}
-	// What came while there was no subscription is asked for.
-	s.notify()
+	return true
 }
 
-// remove ends that.
+// remove ends add, and unfollow ends follow.
 func (h *hub) remove(s *session, account mailbox.AccountID) {
+	h.unwatch(account, func(w *watched) { delete(w.sessions, s) })
+}
+
+func (h *hub) unfollow(f *following, account mailbox.AccountID) {
+	h.unwatch(account, func(w *watched) { delete(w.followers, f) })
+}
+
+func (h *hub) unwatch(account mailbox.AccountID, leave func(*watched)) {
 	h.mu.Lock()
 	w := h.accounts[account]
 	var cancel func()
 	if w != nil {
-		delete(w.sessions, s)
-		if len(w.sessions) == 0 {
+		leave(w)
+		if len(w.sessions) == 0 && len(w.followers) == 0 {
 			delete(h.accounts, account)
 			cancel = w.cancel
 		}
@@ -94,6 +117,9 @@ func (h *hub) changed(account mailbox.AccountID, n *mailv1.MailboxChanged) {
 		if len(n.GetMailboxes()) == 0 || slices.Contains(n.GetMailboxes(), uint64(id)) {
 			s.notify()
 		}
+	}
+	for f := range w.followers {
+		f.note(account, n.GetMailboxes())
 	}
 }
 
@@ -121,12 +147,11 @@ func (h *hub) compareOnce(ctx context.Context) error {
 		all = append(all, uint64(id))
 	}
 	h.mu.Unlock()
+	var errs []error
 	for ids := range slices.Chunk(all, accountsPerCall) {
-		if err := h.compareThese(ctx, ids); err != nil {
-			return err
-		}
+		errs = append(errs, h.compareThese(ctx, ids))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (h *hub) compareThese(ctx context.Context, ids []uint64) error {
@@ -152,6 +177,9 @@ func (h *hub) compareThese(ctx context.Context, ids []uint64) error {
 		w.counted = n
 		for s := range w.sessions {
 			s.notify()
+		}
+		for f := range w.followers {
+			f.note(mailbox.AccountID(ids[i]), nil)
 		}
 	}
 	return nil

@@ -2,7 +2,9 @@ package imap
 
 import (
 	"log/slog"
+	"strings"
 
+	"github.com/mailfarm/mailfarm/internal/presence"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
 
@@ -13,10 +15,11 @@ const (
 	idValue = 1024
 )
 
-// identify exchanges names of programs (ID, RFC 2971). What the client says is for the debug log only.
+// identify exchanges names of programs (ID, RFC 2971). What the client says is for operators and the debug log only.
 func (s *session) identify(l *wire.Lexer) (reply, error) {
 	l.Space()
 	var said []any
+	var program string
 	if l.Peek() == '(' {
 		pairs := 0
 		l.List(func() {
@@ -27,6 +30,12 @@ func (s *session) identify(l *wire.Lexer) (reply, error) {
 				l.Fail("ID too long")
 				return
 			}
+			switch strings.ToLower(string(field)) {
+			case "name":
+				program = strings.TrimSpace(string(value) + " " + program)
+			case "version":
+				program = strings.TrimSpace(program + " " + string(value))
+			}
 			said = append(said, slog.String(string(field), string(value)))
 		})
 	} else if _, given := l.NString(); given {
@@ -35,6 +44,7 @@ func (s *session) identify(l *wire.Lexer) (reply, error) {
 	if l.End(); l.Err() != nil {
 		return reply{}, l.Err()
 	}
+	s.card.Change(func(c *presence.State) { c.Program = program })
 	s.log.Debug("client identified", slog.Group("id", said...))
 	s.untagged(`ID ("name" "mailfarm" "vendor" "mailfarm")`)
 	return reply{}, nil

@@ -3,6 +3,7 @@ package imap
 import (
 	"strings"
 
+	"github.com/mailfarm/mailfarm/internal/presence"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
 
@@ -15,9 +16,13 @@ func (s *session) idleCommand(l *wire.Lexer) (reply, error) {
 		return reply{}, l.Err()
 	}
 	s.out.Str("+ idling\r\n")
+	s.inIdle = true
 	s.idle.Store(true)
-	defer s.idle.Store(false)
-	if s.sel != nil {
+	defer func() {
+		s.idle.Store(false)
+		s.inIdle = false
+	}()
+	if s.sel != nil && s.wantsSelected() {
 		// What changed before notices count.
 		if err := s.refresh(); err != nil {
 			return reply{}, err
@@ -29,11 +34,12 @@ func (s *session) idleCommand(l *wire.Lexer) (reply, error) {
 	if s.out.Flush() != nil {
 		return reply{}, nil
 	}
-	if s.dirty.Load() {
-		s.notify()
-	}
+	s.wakeIfDue()
 	s.svc.metrics.idle.Inc()
 	defer s.svc.metrics.idle.Dec()
+	s.card.Change(func(c *presence.State) { c.Idle = true })
+	defer s.card.Change(func(c *presence.State) { c.Idle = false })
+	defer s.keepAlive()()
 	line, err := s.awaitDone()
 	switch {
 	case s.over:

@@ -1,8 +1,10 @@
 package imap
 
 import (
+	"bytes"
 	"strings"
 
+	"github.com/mailfarm/mailfarm/internal/acl"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
 
@@ -16,7 +18,11 @@ type listRequest struct {
 	patterns   []string
 	// showSubscribed returns \Subscribed.
 	showSubscribed bool
-	status         *statusItems
+	// rights returns MYRIGHTS (RFC 8440).
+	rights bool
+	status *statusItems
+	// metadata are names of entries that are returned (RFC 9590).
+	metadata []string
 }
 
 // list tells mailboxes that follow patterns.
@@ -31,12 +37,19 @@ func (s *session) list(l *wire.Lexer) (reply, error) {
 		s.untagged(`LIST (\Noselect) "/" ""`)
 		return reply{}, nil
 	}
-	nodes, err := s.mailboxes()
+	nodes, err := s.everywhere(req.patterns)
 	if err != nil {
 		return reply{}, err
 	}
 	if req.recursive {
 		markBelow(nodes, req)
+	}
+	noted, err := s.listMetadata(nodes, req)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := s.countAllUnseen(nodes, req); err != nil {
+		return reply{}, err
 	}
 	for i := range nodes {
 		n := &nodes[i]
@@ -44,8 +57,16 @@ func (s *session) list(l *wire.Lexer) (reply, error) {
 			continue
 		}
 		s.writeList(n, req)
-		if req.status != nil && n.GetExists() {
-			s.writeStatus(n, req.status)
+		if req.metadata != nil && n.GetExists() && s.rights(n).Has(acl.Read) {
+			s.writeMetadata(n.GetName(), noted[n.GetId()], req.metadata, -1)
+		}
+		if req.rights && n.GetExists() && s.svc.deps.Sharing != nil {
+			s.tellRights(n.GetName(), s.rights(n))
+		}
+		if req.status != nil && n.GetExists() && s.rights(n).Has(acl.Read) {
+			if err := s.writeStatus(n, req.status); err != nil {
+				return reply{}, err
+			}
 		}
 	}
 	return reply{}, nil
@@ -85,8 +106,11 @@ func (s *session) parseList(l *wire.Lexer) (*listRequest, error) {
 		return nil, l.Err()
 	}
 	for i, p := range req.patterns {
-		if p != "" || req.extended {
-			req.patterns[i] = reference + p
+		if p = reference + p; p != reference || req.extended {
+			req.patterns[i] = p
+		}
+		if len(p) > patternMax && strings.ContainsAny(p, "*%") {
+			return nil, wire.Syntaxf("pattern too long")
 		}
 	}
 	return req, nil
@@ -97,7 +121,7 @@ func (s *session) listName(l *wire.Lexer, raw []byte) string {
 	if l.Err() != nil {
 		return ""
 	}
-	if len(raw) > patternMax {
+	if len(raw) > patternMax && bytes.ContainsAny(raw, "*%") || len(raw) > plainMax {
 		l.Fail("pattern too long")
 		return ""
 	}
@@ -128,6 +152,11 @@ func (s *session) listReturn(l *wire.Lexer, req *listRequest) {
 		req.showSubscribed = true
 	case "CHILDREN", "SPECIAL-USE":
 		// Always told.
+	case "MYRIGHTS":
+		req.rights = true
+	case "METADATA":
+		l.Space()
+		req.metadata = entryNames(l, false)
 	case "STATUS":
 		l.Space()
 		req.status = s.parseStatusItems(l)

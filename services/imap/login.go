@@ -1,14 +1,16 @@
 package imap
 
 import (
+	"time"
+
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/obs"
+	"github.com/mailfarm/mailfarm/internal/presence"
 	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
-	"time"
 )
 
 // serviceName is what directory counts our logins under.
@@ -46,6 +48,7 @@ func (s *session) passwordLogin(mechanism, user, password string) reply {
 func (s *session) loggedIn(mechanism string, account uint64, address string) reply {
 	s.account, s.user = mailbox.AccountID(account), address
 	s.loginBy = time.Time{}
+	s.card.Change(func(c *presence.State) { c.Account, c.User, c.Login = account, address, s.svc.deps.Now() })
 	s.failed = 0
 	s.svc.metrics.logins.WithLabelValues(mechanism, "ok").Inc()
 	s.log = s.log.With(obs.User(address))

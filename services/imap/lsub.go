@@ -15,7 +15,7 @@ func (s *session) lsub(l *wire.Lexer) (reply, error) {
 	if l.End(); l.Err() != nil {
 		return reply{}, l.Err()
 	}
-	nodes, err := s.mailboxes()
+	nodes, err := s.everywhere([]string{reference + pattern})
 	if err != nil {
 		return reply{}, err
 	}

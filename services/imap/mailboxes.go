@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mailfarm/mailfarm/internal/mailbox"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
@@ -13,6 +14,8 @@ const separator = "/"
 // node is a name in the list of an account's mailboxes.
 type node struct {
 	*storev1.Mailbox
+	// owner is whose mailbox it is; the name is the client's.
+	owner mailbox.AccountID
 	// children tells that existing mailboxes lie below.
 	children bool
 	// below tells that names with the selected property lie below (RFC 5258 §3.5 CHILDINFO).
@@ -23,20 +26,20 @@ type node struct {
 func (s *session) mailboxes() ([]node, error) {
 	ctx, cancel := s.call()
 	defer cancel()
-	resp, err := s.svc.deps.Mailboxes.List(ctx, &storev1.ListRequest{Account: uint64(s.account)})
+	resp, err := s.svc.deps.Mailboxes.List(ctx, &storev1.ListRequest{Account: uint64(s.account), Actor: uint64(s.account)})
 	if err != nil {
 		return nil, err
 	}
-	return tree(resp.GetMailboxes()), nil
+	return tree(s.account, s.svc.show(resp.GetMailboxes())), nil
 }
 
 // tree orders mailboxes and adds what only their names imply.
-func tree(boxes []*storev1.Mailbox) []node {
+func tree(owner mailbox.AccountID, boxes []*storev1.Mailbox) []node {
 	nodes := make([]node, 0, len(boxes))
 	index := make(map[string]int, len(boxes))
 	for _, m := range boxes {
 		index[m.GetName()] = len(nodes)
-		nodes = append(nodes, node{Mailbox: m})
+		nodes = append(nodes, node{Mailbox: m, owner: owner})
 	}
 	for _, m := range boxes {
 		if !m.GetExists() {
@@ -73,26 +76,28 @@ func parentOf(name string) string {
 	return ""
 }
 
-// find gives the mailbox with a name, nil where there is none.
-func find(nodes []node, name string) *node {
-	for i := range nodes {
-		if nodes[i].GetName() == name && nodes[i].GetExists() {
-			return &nodes[i]
-		}
-	}
-	return nil
-}
-
-// mailbox gives one existing mailbox by name.
+// mailbox gives one existing mailbox by name, at a cost that does not depend on how many there are.
 func (s *session) mailbox(name string) (*node, error) {
-	nodes, err := s.mailboxes()
+	at, err := s.locate(name)
 	if err != nil {
 		return nil, err
 	}
-	if n := find(nodes, name); n != nil {
-		return n, nil
+	ctx, cancel := s.call()
+	defer cancel()
+	resp, err := s.svc.deps.Mailboxes.Find(ctx, &storev1.FindRequest{
+		Account: uint64(at.owner), Actor: uint64(s.account), Names: []string{at.name},
+	})
+	if err != nil {
+		return nil, err
 	}
-	return nil, no("NONEXISTENT", "no such mailbox")
+	if f := resp.GetFound(); len(f) == 1 && f[0].GetMailbox() != nil {
+		m := f[0].GetMailbox()
+		if at.name != name {
+			m.Name = name
+		}
+		return &node{Mailbox: m, owner: at.owner, children: f[0].GetChildren()}, nil
+	}
+	return nil, errNoMailbox
 }
 
 // nameOnly is a name without a mailbox.

@@ -26,6 +26,8 @@ type mails struct {
 	s      *session
 	ctx    context.Context
 	cancel context.CancelFunc
+	// owner and box are whose mailbox the messages are in, and which; actor is who reads them.
+	owner, box, actor uint64
 	// ranges are what the batch asks for, and stream is of some of them, up to the last; see prepare.
 	ranges []*storev1.BodyRange
 	stream *bodyStream
@@ -34,8 +36,11 @@ type mails struct {
 	err error
 }
 
-func (s *session) newMails() *mails {
-	m := &mails{s: s}
+// newMails loads from the selected mailbox.
+func (s *session) newMails() *mails { return s.newMailsOf(s.sel.owner(), uint64(s.sel.snap.ID)) }
+
+func (s *session) newMailsOf(owner, box uint64) *mails {
+	m := &mails{s: s, owner: owner, box: box, actor: uint64(s.account)}
 	m.ctx, m.cancel = context.WithCancel(s.ctx)
 	return m
 }
@@ -56,7 +61,7 @@ func (m *mails) load(ids []uint64, withIndex bool) (map[uint64]*mail, error) {
 	ctx, cancel := context.WithTimeout(m.ctx, m.s.svc.cfg.CallTimeout)
 	defer cancel()
 	stream, err := m.s.svc.deps.Mailboxes.Emails(ctx, &storev1.EmailsRequest{
-		Account: uint64(m.s.account), Emails: ids, WithoutPartIndex: !withIndex,
+		Account: m.owner, Actor: m.actor, Mailbox: m.box, Emails: ids, WithoutPartIndex: !withIndex,
 	})
 	if err != nil {
 		return nil, err

@@ -10,7 +10,6 @@ import (
 type metrics struct {
 	connections prometheus.Gauge
 	accepted    prometheus.Counter
-	refused     *prometheus.CounterVec
 	idle        prometheus.Gauge
 	commands    *prometheus.CounterVec
 	seconds     *prometheus.HistogramVec
@@ -19,15 +18,16 @@ type metrics struct {
 	missed      prometheus.Counter
 	panics      prometheus.Counter
 	sent        prometheus.Counter
+	indexAsked  prometheus.Counter
+	received    prometheus.Counter
+	octets      *prometheus.CounterVec
 }
 
-func newMetrics(r prometheus.Registerer, boxes func() int) (*metrics, error) {
+func newMetrics(r prometheus.Registerer, boxes func() int, left, keys func() int64) (*metrics, error) {
 	m := &metrics{
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mailfarm_imap_connections", Help: "Open connections."}),
 		accepted:    prometheus.NewCounter(prometheus.CounterOpts{Name: "mailfarm_imap_connections_total", Help: "Connections accepted."}),
-		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mailfarm_imap_connections_refused_total",
-			Help: "Connections refused, by limit."}, []string{"limit"}),
-		idle: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mailfarm_imap_idle_sessions", Help: "Sessions in IDLE."}),
+		idle:        prometheus.NewGauge(prometheus.GaugeOpts{Name: "mailfarm_imap_idle_sessions", Help: "Sessions in IDLE."}),
 		commands: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mailfarm_imap_commands_total",
 			Help: "Commands, by verb and result."}, []string{"command", "result"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "mailfarm_imap_command_seconds",
@@ -39,16 +39,25 @@ func newMetrics(r prometheus.Registerer, boxes func() int) (*metrics, error) {
 			Help: "Updates told to idle sessions."}),
 		missed: prometheus.NewCounter(prometheus.CounterOpts{Name: "mailfarm_imap_counter_changes_total",
 			Help: "Accounts that the comparison of counters found changed."}),
-		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "mailfarm_imap_panics_total", Help: "Connections ended by a panic."}),
-		sent:   prometheus.NewCounter(prometheus.CounterOpts{Name: "mailfarm_imap_sent_octets_total", Help: "Octets sent, before TLS."}),
+		panics:   prometheus.NewCounter(prometheus.CounterOpts{Name: "mailfarm_imap_panics_total", Help: "Connections ended by a panic."}),
+		sent:     prometheus.NewCounter(prometheus.CounterOpts{Name: "mailfarm_imap_sent_octets_total", Help: "Octets sent, before TLS."}),
+		received: prometheus.NewCounter(prometheus.CounterOpts{Name: "mailfarm_imap_received_octets_total", Help: "Octets received, before TLS."}),
+		octets: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mailfarm_imap_command_octets_total",
+			Help: "Octets of commands and of what they were answered, uncompressed, by verb and direction."}, []string{"command", "direction"}),
+		indexAsked: prometheus.NewCounter(prometheus.CounterOpts{Name: "mailfarm_imap_index_asked_total",
+			Help: "Searches that the full-text index spared some messages."}),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.connections, m.accepted, m.refused, m.idle, m.commands, m.seconds, m.logins,
-		m.pushes, m.missed, m.panics, m.sent,
+	for _, c := range []prometheus.Collector{m.connections, m.accepted, m.idle, m.commands, m.seconds, m.logins,
+		m.pushes, m.missed, m.panics, m.sent, m.received, m.octets, m.indexAsked,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mailfarm_imap_open_mailboxes",
 			Help: "Mailboxes held in memory for sessions."}, func() float64 { return float64(boxes()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mailfarm_imap_left_mailboxes_octets",
+			Help: "What is held of mailboxes that no session has selected any more."}, func() float64 { return float64(left()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mailfarm_imap_keys_octets",
+			Help: "What is held of headers for SEARCH, SORT and THREAD."}, func() float64 { return float64(keys()) }),
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, err
@@ -61,12 +70,14 @@ func newMetrics(r prometheus.Registerer, boxes func() int) (*metrics, error) {
 type verbMetrics struct {
 	ok, no, bad prometheus.Counter
 	seconds     prometheus.Observer
+	in, out     prometheus.Counter
 }
 
 func (m *metrics) verb(name string) verbMetrics {
 	return verbMetrics{
 		ok: m.commands.WithLabelValues(name, "ok"), no: m.commands.WithLabelValues(name, "no"),
 		bad: m.commands.WithLabelValues(name, "bad"), seconds: m.seconds.WithLabelValues(name),
+		in: m.octets.WithLabelValues(name, "in"), out: m.octets.WithLabelValues(name, "out"),
 	}
 }
 
@@ -82,4 +93,10 @@ func (v *verbMetrics) count(status string, took time.Duration) {
 	if took > 0 {
 		v.seconds.Observe(took.Seconds())
 	}
+}
+
+// octets counts those of a command and of its answer.
+func (v *verbMetrics) octets(in, out int64) {
+	v.in.Add(float64(max(in, 0)))
+	v.out.Add(float64(max(out, 0)))
 }

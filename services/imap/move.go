@@ -1,6 +1,8 @@
 package imap
 
 import (
+	"context"
+
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
@@ -22,10 +24,26 @@ func (s *session) moveThese(l *wire.Lexer, uid bool) (reply, error) {
 	if len(uids) == 0 {
 		return reply{}, s.tell(false)
 	}
-	ctx, cancel := s.call()
-	defer cancel()
-	resp, err := s.svc.deps.Mailboxes.Move(ctx, &storev1.MoveRequest{
-		Account: uint64(s.account), Mailbox: uint64(s.sel.snap.ID), Uids: packUIDs(uids), Target: target,
+	if err := s.maySave(uids.Count()); err != nil {
+		return reply{}, err
+	}
+	to, err := s.locate(target)
+	if err != nil {
+		return reply{}, tryCreate(err)
+	}
+	if uint64(to.owner) != s.sel.owner() {
+		code, err := s.copyTo(uids, to, true)
+		if err != nil {
+			return reply{}, err
+		}
+		return s.moved(code)
+	}
+	var resp *storev1.MoveResponse
+	err = s.working(uids.Count(), func(ctx context.Context) (err error) {
+		resp, err = s.svc.deps.Mailboxes.Move(ctx, &storev1.MoveRequest{
+			Account: s.sel.owner(), Actor: uint64(s.account), Mailbox: uint64(s.sel.snap.ID), Uids: packUIDs(uids), Target: to.name,
+		})
+		return err
 	})
 	if err != nil {
 		return reply{}, tryCreate(err)
@@ -34,6 +52,11 @@ func (s *session) moveThese(l *wire.Lexer, uid bool) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	return s.moved(code)
+}
+
+// moved tells what a move did, with what else changed.
+func (s *session) moved(code string) (reply, error) {
 	if code != "" {
 		s.untagged("OK [" + code + "] moved")
 	}

@@ -2,9 +2,10 @@ package imap
 
 import "strings"
 
-// Limits of LIST.
+// Limits of LIST: of a pattern with wildcards, and of one that is a name, which in modified UTF-7 may be longer than nameMax.
 const (
 	patternMax  = 512
+	plainMax    = 3 * nameMax
 	patternsMax = 32
 )
 
@@ -15,6 +16,9 @@ const (
 func matches(pattern, name string) bool {
 	if strings.EqualFold(pattern, "INBOX") {
 		pattern = "INBOX"
+	}
+	if !strings.ContainsAny(pattern, "*%") {
+		return pattern == name
 	}
 	at := make([]bool, len(pattern)+1)
 	next := make([]bool, len(pattern)+1)

@@ -10,9 +10,7 @@ import (
 // not block. The session is registered with the hub, so its own goroutine still runs.
 func (s *session) notify() {
 	s.dirty.Store(true)
-	if s.idle.Load() && s.pushing.CompareAndSwap(false, true) {
-		s.svc.pushes.Go(s.push)
-	}
+	s.wake()
 }
 
 // push tells an idle session what changed.
@@ -27,12 +25,19 @@ func (s *session) push() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pushing.Store(false)
-	if !s.idling || s.sel == nil || !s.dirty.Load() {
+	if !s.idling {
 		return
 	}
-	if err := s.tell(false); err != nil {
-		s.untagged("BYE " + s.replyFor(err).text)
-		s.over = true
+	if s.sel != nil && s.dirty.Load() && s.wantsSelected() {
+		// With selected-delayed, numbers change during commands only (RFC 5465 §6.2); IDLE is one.
+		numbered := !s.inIdle && s.following != nil && s.following.selected.filter == filterSelectedDelayed
+		if err := s.tell(numbered); err != nil {
+			s.untagged("BYE " + s.replyFor(err).text)
+			s.over = true
+		}
+	}
+	if s.following != nil && !s.over {
+		s.following.tell()
 	}
 	if s.out.Buffered() > 0 {
 		s.svc.metrics.pushes.Inc()

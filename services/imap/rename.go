@@ -19,12 +19,28 @@ func (s *session) rename(l *wire.Lexer) (reply, error) {
 	if r := checkName(to); r.status != "" {
 		return r, nil
 	}
+	if r := s.svc.reserved(to); r.status != "" {
+		return r, nil
+	}
 	if strings.HasPrefix(to, from+separator) && from != "INBOX" {
 		return no("CANNOT", "a mailbox cannot move below itself"), nil
 	}
+	source, err := s.locate(from)
+	if err != nil {
+		return reply{}, err
+	}
+	target, err := s.locate(to)
+	if err != nil {
+		return reply{}, err
+	}
+	if source.owner != target.owner {
+		return no("CANNOT", "a mailbox stays in its account"), nil
+	}
 	ctx, cancel := s.call()
 	defer cancel()
-	_, err := s.svc.deps.Mailboxes.Rename(ctx, &storev1.RenameRequest{Account: uint64(s.account), From: from, To: to})
+	_, err = s.svc.deps.Mailboxes.Rename(ctx, &storev1.RenameRequest{
+		Account: uint64(source.owner), Actor: uint64(s.account), From: source.name, To: target.name,
+	})
 	if err != nil {
 		return reply{}, err
 	}

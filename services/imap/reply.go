@@ -68,7 +68,7 @@ func (s *session) replyFor(err error) reply {
 		return no("CANNOT", "this cannot be done")
 	case codes.Canceled:
 		return no("UNAVAILABLE", "cancelled")
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Aborted:
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Aborted, codes.Unimplemented: // the last of a store that is to be upgraded
 		s.log.Warn("command failed", obs.Reason(s.verbName()), obs.Error(err))
 		return no("UNAVAILABLE", "temporarily unavailable, try again")
 	}

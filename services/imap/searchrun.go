@@ -3,23 +3,20 @@ package imap
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/message"
+	"github.com/mailfarm/mailfarm/internal/searchtext"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 	"github.com/mailfarm/mailfarm/services/imap/internal/search"
 	"github.com/mailfarm/mailfarm/services/imap/internal/view"
+	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
 
-const (
-	// searchMax is how much of one message is looked through, octets.
-	searchMax = 16 << 20
-	// textMax is how much of one part's text is, once decoded.
-	textMax = 8 << 20
-	// searchBatch is how many bodies are asked for in one call.
-	searchBatch = 64
-)
+// searchBatch is how many bodies are asked for in one call.
+const searchBatch = 64
 
 // searcher is one SEARCH under way: each chunk is decided by its columns as far as they go, then what is still open by the
 // part index, then by the text.
@@ -27,14 +24,18 @@ type searcher struct {
 	s     *session
 	key   *search.Key
 	level search.Level // the deepest that key may ask for
-	// byEmailID and byIndex tell that key looks at these.
-	byEmailID, byIndex bool
-	mails              *mails
-	found              found
-	hits               []hit // of the batch
-	open               []candidate
-	text               []byte
-	arena              []byte
+	// byEmailID, byKeys and byIndex tell that key looks at these.
+	byEmailID, byKeys, byIndex bool
+	mails                      *mails
+	ruled                      ruledOut
+	found                      found
+	progress                   *progress
+	done                       uint32         // messages behind us
+	hits                       []hit          // of the batch
+	picking                    search.Message // of pick
+	open                       []candidate
+	text                       []byte
+	texts                      searchtext.Texts
 }
 
 // candidate is a message that is not decided yet.
@@ -46,19 +47,35 @@ type candidate struct {
 type hit struct {
 	seq    uint32
 	modSeq mailbox.ModSeq
+	loose  bool // found by FUZZY in other forms
 }
 
 // run looks through the selected mailbox.
 func (s *session) run(ctx context.Context, key *search.Key) (*found, error) {
+	return s.runOn(ctx, key, s.sel.snap.All())
+}
+
+// runOn looks through some messages of it.
+func (s *session) runOn(ctx context.Context, key *search.Key, seqs wire.Set) (*found, error) {
 	r := &searcher{
-		s: s, key: key, level: key.Level(), byEmailID: key.UsesEmailID(), byIndex: key.UsesIndex(), mails: s.newMails(),
+		s: s, key: key, level: key.Level(), byEmailID: key.UsesEmailID(), byKeys: key.UsesKeys(), byIndex: key.UsesIndex(),
+		mails: s.newMails(),
 	}
 	defer r.mails.close()
+	r.ruled = s.ruleOut(r.mails.ctx, key, r.level)
 	stop := context.AfterFunc(ctx, r.mails.cancel)
 	defer stop()
+	r.progress = s.newProgress(s.sel.snap.Len())
 	w := &walk{
-		snap: s.sel.snap, seqs: s.sel.snap.All(), index: true, pick: r.pick, each: r.batch,
-		columns: view.WantUID | view.WantFlags | view.WantModSeq | view.WantSize | view.WantReceived | view.WantEmail,
+		snap: s.sel.snap, seqs: seqs, index: true, pick: r.pick, each: r.batch,
+		columns: view.WantUID | view.WantFlags | view.WantModSeq | view.WantSize | view.WantReceived | view.WantSaved | view.WantEmail,
+	}
+	if r.byKeys {
+		w.keys = func(b *batch, seq uint32, i int) bool {
+			r.message(&r.picking, b, seq, i)
+			return r.key.Match(&r.picking) == search.Maybe
+		}
+		w.spare = r.ruled.out
 	}
 	var err error
 	if r.level == search.Columns {
@@ -75,7 +92,10 @@ func (r *searcher) message(m *search.Message, b *batch, seq uint32, i int) {
 	cols := &b.cols
 	*m = search.Message{
 		Seq: seq, UID: cols.UIDs[i], Flags: cols.Flags[i], Recent: r.s.isRecent(cols.UIDs[i]), ModSeq: cols.ModSeqs[i],
-		Size: cols.Sizes[i], Received: cols.Received[i],
+		Size: cols.Sizes[i], Received: cols.Received[i], Saved: cols.Saved[i],
+	}
+	if b.keys != nil && b.keys[i].Known() {
+		m.Level, m.Keys = search.Keys, b.keys[i]
 	}
 	if r.byEmailID {
 		m.EmailID = mailbox.ObjectID('M', uint64(cols.Emails[i]))
@@ -84,19 +104,22 @@ func (r *searcher) message(m *search.Message, b *batch, seq uint32, i int) {
 
 // pick decides a message by its columns; false where that is all there is to it. It runs beside batch.
 func (r *searcher) pick(b *batch, seq uint32, i int) bool {
-	var m search.Message
-	r.message(&m, b, seq, i)
-	switch r.key.Match(&m) {
+	m := &r.picking
+	r.message(m, b, seq, i)
+	switch r.key.Match(m) {
 	case search.Yes:
-		b.hits = append(b.hits, hit{seq, m.ModSeq})
+		b.hits = append(b.hits, hit{seq, m.ModSeq, m.Loose})
 	case search.Maybe:
-		return true
+		// Without keys that were asked for, the email is gone.
+		return (b.keys == nil || m.Keys.Known()) && !r.ruled.out(m.UID)
 	}
 	return false
 }
 
 // batch decides the messages of one chunk that are still open, and collects what was found in the order of messages.
 func (r *searcher) batch(b *batch) error {
+	r.progress.at(r.done)
+	r.done += uint32(len(b.cols.UIDs))
 	r.hits = b.hits
 	if len(b.rows) > 0 {
 		if err := r.deeper(b); err != nil {
@@ -106,6 +129,9 @@ func (r *searcher) batch(b *batch) error {
 	}
 	for _, h := range r.hits {
 		r.found.seqs = r.found.seqs.Add(h.seq)
+		if h.loose {
+			r.found.loose = r.found.loose.Add(h.seq)
+		}
 		r.found.modSeq = max(r.found.modSeq, h.modSeq)
 	}
 	return nil
@@ -122,11 +148,14 @@ func (r *searcher) deeper(b *batch) error {
 		c := candidate{mail: row.mail}
 		r.message(&c.Message, b, row.seq, row.i)
 		if err := r.know(&c); err != nil {
-			return err
+			if !r.leaveOut(&c, err) {
+				return err
+			}
+			continue
 		}
 		switch r.key.Match(&c.Message) {
 		case search.Yes:
-			r.hits = append(r.hits, hit{c.Seq, c.ModSeq})
+			r.hits = append(r.hits, hit{c.Seq, c.ModSeq, c.Loose})
 		case search.Maybe:
 			r.open = append(r.open, c)
 		}
@@ -137,6 +166,16 @@ func (r *searcher) deeper(b *batch) error {
 		}
 	}
 	return nil
+}
+
+// leaveOut notes a message that cannot be read; false for any other error.
+func (r *searcher) leaveOut(c *candidate, err error) bool {
+	var unreadable corrupt
+	if !errors.As(err, &unreadable) {
+		return false
+	}
+	r.found.unreadable = r.found.unreadable.Add(uint32(c.UID))
+	return true
 }
 
 // know fills in what the email and its part index tell.
@@ -163,28 +202,47 @@ func (r *searcher) know(c *candidate) error {
 		return err
 	}
 	v := ix.WithOverlay(m.overlay)
-	c.Sent, c.HasSent = v.SentDate()
 	if ix.Flags&message.Truncated == 0 {
 		c.HasField = func(name string) bool { return len(v.Lookup(nil, name)) > 0 }
 	}
 	return nil
 }
 
-// read decides messages by their header or text, which come in one call.
+// read decides messages by their header or text, which come in one call. A body that cannot be read ends the call: the
+// message is left out, and the others behind it are asked for again.
 func (r *searcher) read(open []candidate) error {
+	for len(open) > 0 {
+		n, err := r.readSome(open)
+		if err != nil {
+			if !r.leaveOut(&open[n], err) {
+				return err
+			}
+			n++
+		}
+		open = open[n:]
+	}
+	return nil
+}
+
+// readSome is read up to the first error, which is of the n-th message.
+func (r *searcher) readSome(open []candidate) (n int, err error) {
 	var ranges []*storev1.BodyRange
 	data := make([]datum, len(open))
 	for i := range open {
 		c := &open[i]
 		d := datum{mail: c.mail}
-		want := message.Range{Length: min(c.mail.size(), searchMax)}
+		want := message.Range{Length: min(c.mail.size(), searchtext.MessageMax)}
 		if r.level == search.Header {
 			ix, err := r.mails.indexOf(c.mail)
 			if err != nil {
-				return err
+				if i == 0 {
+					return 0, err
+				}
+				data, open = data[:i], open[:i]
+				break // its turn comes
 			}
 			want = ix.WithOverlay(c.mail.overlay).Header()
-			want.Length = min(want.Length, searchMax)
+			want.Length = min(want.Length, searchtext.MessageMax)
 		}
 		d.add(want)
 		ranges = d.ask(ranges)
@@ -193,7 +251,7 @@ func (r *searcher) read(open []candidate) error {
 	if len(ranges) > 0 {
 		stream, err := r.mails.open(ranges)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		defer stream.close()
 		r.mails.stream = stream
@@ -201,13 +259,13 @@ func (r *searcher) read(open []candidate) error {
 	for i := range open {
 		r.text = r.text[:0]
 		if err := r.mails.copySegments(&data[i], func(p []byte) { r.text = append(r.text, p...) }); err != nil {
-			return err
+			return i, err
 		}
 		if err := r.decide(&open[i], r.text); err != nil {
-			return err
+			return i, err
 		}
 	}
-	return nil
+	return len(open), nil
 }
 
 // decide matches one message whose header or text was read.
@@ -220,12 +278,12 @@ func (r *searcher) decide(c *candidate, text []byte) error {
 	c.Level = r.level
 	c.Header = text[:min(v.Header().Length, int64(len(text)))]
 	if c.Level == search.Text {
-		t := &texts{index: ix, view: v, text: text, arena: r.arena[:0]}
-		c.InText, c.InHeaders = t.inText, t.inHeaders
-		defer func() { r.arena = t.arena }()
+		r.texts.Reset(ix, v, text)
+		c.InText, c.InHeaders, c.InLoose = r.texts.InText, r.texts.InHeaders, r.texts.InLoose
 	}
+	c.Loose = false
 	if r.key.Match(&c.Message) == search.Yes {
-		r.hits = append(r.hits, hit{c.Seq, c.ModSeq})
+		r.hits = append(r.hits, hit{c.Seq, c.ModSeq, c.Loose})
 	}
 	return nil
 }

@@ -3,7 +3,9 @@ package imap
 import (
 	"strconv"
 
+	"github.com/mailfarm/mailfarm/internal/acl"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/internal/presence"
 	"github.com/mailfarm/mailfarm/services/imap/internal/view"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
@@ -18,12 +20,17 @@ func (s *session) open(l *wire.Lexer, readOnly bool) (reply, error) {
 	l.Space()
 	name := s.mailboxName(l)
 	condstore := false
+	var known *resync
 	if l.Accept(' ') {
 		l.List(func() {
-			if string(l.Word()) != "CONDSTORE" {
+			switch string(l.Word()) {
+			case "CONDSTORE":
+				condstore = true
+			case "QRESYNC":
+				known = s.parseResync(l)
+			default:
 				l.Fail("unknown parameter")
 			}
-			condstore = true
 		})
 	}
 	if l.End(); l.Err() != nil {
@@ -41,10 +48,19 @@ func (s *session) open(l *wire.Lexer, readOnly bool) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	rights := s.rights(n)
+	readOnly = readOnly || !rights.Any(acl.ReadWrite)
 	if err := s.enter(n, readOnly); err != nil {
 		return reply{}, err
 	}
+	s.sel.rights = rights
 	s.tellSelected(n)
+	if known != nil {
+		if err := s.resynchronise(known); err != nil {
+			s.leave()
+			return reply{}, err
+		}
+	}
 	if readOnly {
 		return okCode("READ-ONLY", ""), nil
 	}
@@ -54,10 +70,10 @@ func (s *session) open(l *wire.Lexer, readOnly bool) (reply, error) {
 // enter selects a mailbox.
 func (s *session) enter(n *node, readOnly bool) error {
 	id := mailbox.ID(n.GetId())
-	takes := !readOnly && !s.enabled.rev2
+	takes := !readOnly && !s.enabled.rev2 && n.owner == s.account
 	ctx, cancel := s.call()
 	defer cancel()
-	box, snap, err := s.svc.cache.Open(ctx, s.account, id, takes)
+	box, snap, err := s.svc.cache.Open(ctx, view.Key{Account: n.owner, Actor: s.account, ID: id}, takes)
 	if err == view.ErrGone {
 		return no("NONEXISTENT", "no such mailbox")
 	}
@@ -66,10 +82,14 @@ func (s *session) enter(n *node, readOnly bool) error {
 	}
 	s.sel = &selected{box: box, snap: snap, name: n.GetName(), readOnly: readOnly, takes: takes, recent: snap.RecentUID,
 		keywords: snap.Keywords}
+	if n.owner != s.account {
+		s.sel.recent = mailbox.MaxUID // \Recent is told to the owner alone
+	}
 	if s.sel.recent == 0 {
 		s.sel.recent = snap.UIDNext
 	}
-	s.svc.hub.add(s, s.account, id)
+	s.svc.hub.add(s, n.owner, id)
+	s.card.Change(func(c *presence.State) { c.Folder, c.ReadOnly = n.GetName(), readOnly })
 	return nil
 }
 
@@ -78,7 +98,7 @@ func (s *session) tellSelected(n *node) {
 	snap := s.sel.snap
 	s.tellFlags()
 	s.tellSize()
-	if !s.enabled.rev2 {
+	if !s.enabled.rev2 && !s.enabled.uidonly {
 		if seq := snap.FirstWithout(mailbox.Seen); seq > 0 {
 			s.untagged("OK [UNSEEN " + strconv.FormatUint(uint64(seq), 10) + "] first unseen")
 		}

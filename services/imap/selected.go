@@ -3,7 +3,9 @@ package imap
 import (
 	"math/bits"
 
+	"github.com/mailfarm/mailfarm/internal/acl"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/internal/presence"
 	"github.com/mailfarm/mailfarm/services/imap/internal/view"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
@@ -15,12 +17,16 @@ type selected struct {
 	snap     *view.Snapshot
 	name     string
 	readOnly bool
+	// rights are the session's when it selected the mailbox: the store asks anew with every call.
+	rights acl.Rights
 	// takes tells that the session takes \Recent from later ones.
 	takes bool
 	// recent is the first UID that carries \Recent here.
 	recent mailbox.UID
 	// saved is the result of the last SEARCH with SAVE (RFC 9051 §6.4.4.1): UIDs.
 	saved wire.Set
+	// contexts are results that are kept up to date.
+	contexts []*searchContext
 
 	// keywords are those the client has been told, in the order of their bits.
 	keywords []string
@@ -29,6 +35,9 @@ type selected struct {
 	lastRecent bool
 	lastText   []byte
 }
+
+// owner is the account that has the mailbox: the session's own, or another where the mailbox is shared.
+func (sel *selected) owner() uint64 { return uint64(sel.snap.Account) }
 
 func (sel *selected) setKeywords(keywords []string) {
 	sel.keywords = keywords
@@ -71,11 +80,12 @@ func (sel *selected) appendFlags(b []byte, flags mailbox.Flags, recent bool) []b
 	return append(b, t...)
 }
 
-// unselect leaves the selected mailbox, if any.
+// unselect leaves the selected mailbox, if any, and hears of no other.
 func (s *session) unselect() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leave()
+	s.unfollow()
 }
 
 // leave is unselect with the lock held.
@@ -83,9 +93,10 @@ func (s *session) leave() {
 	if s.sel == nil {
 		return
 	}
-	s.svc.hub.remove(s, s.account)
+	s.svc.hub.remove(s, s.sel.snap.Account)
 	s.sel.box.Close(s.sel.takes)
 	s.sel = nil
+	s.card.Change(func(c *presence.State) { c.Folder, c.ReadOnly = "", false })
 	s.dirty.Store(false)
 }
 
@@ -99,6 +110,9 @@ func (s *session) seqs(set wire.Set, saved, uid bool) (wire.Set, error) {
 	case uid:
 		// "*" is the last message's UID (RFC 9051 §9); in an empty mailbox there is none.
 		return snap.Seqs(set.Resolve(uint32(snap.MaxUID()))), nil
+	}
+	if s.enabled.uidonly {
+		return nil, errUIDRequired
 	}
 	n := snap.Len()
 	for _, r := range set {

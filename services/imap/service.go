@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/internal/obs"
+	"github.com/mailfarm/mailfarm/services/imap/internal/keys"
 	"github.com/mailfarm/mailfarm/services/imap/internal/view"
 )
 
@@ -24,8 +24,11 @@ type Service struct {
 	verbs     map[string]*boundVerb
 	plaintext front.Networks
 	cache     *view.Cache
+	keys      *keys.Cache
+	sorts     chan struct{} // see enterSort
 	hub       *hub
 	broken    brokenBodies
+	owners    owners
 	front     *front.Server
 	pushes    sync.WaitGroup // begun by sessions that have not ended
 }
@@ -55,12 +58,16 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
-	s := &Service{cfg: cfg, deps: deps, log: deps.Log.With(obs.Role("imap")), cache: view.NewCache(deps.Mailboxes)}
+	if deps.Guarded != nil {
+		deps.Mailboxes = guarded{deps.Mailboxes, deps.Guarded}
+	}
+	s := &Service{cfg: cfg, deps: deps, log: deps.Log.With(obs.Role("imap")),
+		cache: view.NewCache(deps.Mailboxes, cfg.MailboxesMemory, deps.Now), keys: keys.NewCache(cfg.KeysMemory), sorts: make(chan struct{}, sortsMax)}
 	var err error
 	if s.plaintext, err = cfg.plaintext(); err != nil {
 		return nil, fmt.Errorf("imap: %w", err)
 	}
-	if s.metrics, err = newMetrics(deps.Metrics, s.cache.Len); err != nil {
+	if s.metrics, err = newMetrics(deps.Metrics, s.cache.Len, s.cache.Left, s.keys.Size); err != nil {
 		return nil, fmt.Errorf("imap: metrics: %w", err)
 	}
 	s.verbs = map[string]*boundVerb{}
@@ -68,18 +75,25 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		s.verbs[name] = &boundVerb{verb: v, name: name, metrics: s.metrics.verb(name)}
 	}
 	s.hub = newHub(s)
-	s.front = front.New(front.Config{
-		MaxConnections: cfg.MaxConnections, MaxPerAddress: cfg.MaxPerAddress, Begin: s.begin, Refuse: s.refuse, Log: s.log,
+	s.front, err = front.New(front.Config{
+		Service: "imap", MaxConnections: cfg.MaxConnections, MaxPerAddress: cfg.MaxPerAddress, Gate: deps.Gate, Drain: cfg.Drain,
+		Begin: s.begin, Refuse: s.refuse, Log: s.log, Metrics: deps.Metrics,
 	})
+	if err != nil {
+		return nil, fmt.Errorf("imap: %w", err)
+	}
 	return s, nil
 }
 
 // Ready is closed once all listeners are open.
 func (s *Service) Ready() <-chan struct{} { return s.front.Ready() }
 
+// Sessions is how many clients are connected.
+func (s *Service) Sessions() int { return s.front.Sessions() }
+
 // Run serves until ctx ends, then drains: it takes no more connections, lets the command in progress of each session end,
-// and answers BYE (RFC 9051 §7.1.5). It returns once all sessions have ended; the caller bounds the wait by its own
-// deadline and then closes what is left with Close.
+// and answers BYE (RFC 9051 §7.1.5). It returns once all sessions have ended, of which those that
+// Config.Drain is too short for are cut.
 func (s *Service) Run(ctx context.Context) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -95,16 +109,20 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
-// Close cuts the connections that are left, for who will not wait for Run any longer.
-func (s *Service) Close() { s.front.Close() }
-
 // begin makes the session of a connection that was let in.
-func (s *Service) begin(nc net.Conn, client netip.Addr, implicit bool) front.Session {
-	return newSession(s, nc, client, implicit)
+func (s *Service) begin(nc net.Conn, peer front.Peer) front.Session {
+	return newSession(s, nc, peer)
 }
 
 // refuse is what a connection is told that is not let in.
-func (s *Service) refuse(_ netip.Addr, limit front.Limit) string {
-	s.metrics.refused.WithLabelValues(string(limit)).Inc()
-	return "* BYE [UNAVAILABLE] too many connections\r\n"
+func (s *Service) refuse(limit front.Limit) string {
+	switch limit {
+	case front.LimitDraining:
+		return "* BYE [UNAVAILABLE] server shutting down\r\n"
+	case front.LimitConnections:
+		return "* BYE [UNAVAILABLE] too many connections\r\n"
+	case front.LimitAddress:
+		return "* BYE [LIMIT] too many connections from your address\r\n"
+	}
+	return "* BYE [UNAVAILABLE] not now from your address, try again later\r\n"
 }

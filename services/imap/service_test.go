@@ -104,7 +104,7 @@ func TestLimits(t *testing.T) {
 		}
 	}
 	third := dial(t, f.addr, false)
-	if line, err := third.readLine(); err != nil || !strings.HasPrefix(line, "* BYE [UNAVAILABLE]") {
+	if line, err := third.readLine(); err != nil || !strings.HasPrefix(line, "* BYE [LIMIT]") {
 		t.Errorf("got %q, %v", line, err)
 	}
 	fmt.Fprint(first, "a LOGOUT\r\n")

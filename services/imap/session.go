@@ -5,25 +5,29 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/mailfarm/mailfarm/internal/envelope"
+	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/obs"
+	"github.com/mailfarm/mailfarm/internal/presence"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
 
 // session is one connection's dialogue.
 type session struct {
 	conn
+	// farewell is why an operator, or who changed the account, ends the session; nil: nobody does.
+	farewell atomic.Pointer[presence.Farewell]
 	implicit bool
 	ctx      context.Context // ends with the connection
 	cancel   context.CancelFunc
 	log      *slog.Logger
+	stranger *slog.Logger // log before the login
 
 	// mu is held while a command runs, and by a push while the session idles; IDLE lets go of it to wait for DONE. It guards
 	// everything below but the atomics.
@@ -33,13 +37,17 @@ type session struct {
 	verb    *boundVerb
 	refused reply // why decide refused a literal
 	over    bool
-	bad     int // bad commands in a row
-	failed  int // failed logins
+	bad     int   // bad commands in a row
+	taken   int64 // octets of commands before the one in progress
+	failed  int   // failed logins
 
 	account mailbox.AccountID // 0: not logged in
 	user    string
 	enabled enabled
 	sel     *selected // nil: none
+	// following is what NOTIFY asked for; nil: what is told without it.
+	following *following
+	inIdle    bool // IDLE is in progress
 
 	// dirty tells that a notice came for the selected mailbox; pushing that a push is on its way.
 	dirty, pushing atomic.Bool
@@ -49,15 +57,17 @@ type session struct {
 
 // enabled is what the client asked to know of (RFC 9051 §6.3.1).
 type enabled struct {
-	condstore, utf8, rev2 bool
+	condstore, qresync, utf8, rev2, uidonly bool
 }
 
-func newSession(svc *Service, nc net.Conn, client netip.Addr, implicit bool) *session {
-	s := &session{implicit: implicit}
-	s.conn = conn{svc: svc, client: client, nc: nc, raw: nc, loginBy: time.Now().Add(svc.cfg.LoginTimeout)}
+func newSession(svc *Service, nc net.Conn, peer front.Peer) *session {
+	s := &session{implicit: peer.ImplicitTLS}
+	s.conn = conn{svc: svc, client: peer.Client, nc: nc, raw: nc, loginBy: time.Now().Add(svc.cfg.LoginTimeout)}
 	s.id = envelope.NewQueueID(svc.deps.Now()).String()
+	s.card.Begin("imap", s.id, peer.Client.String(), svc.deps.Now())
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.log = svc.log.With(obs.ConnID(s.id), obs.Client(s.client.String()))
+	s.log = peer.Log(svc.log).With(obs.ConnID(s.id), obs.Client(s.client.String()))
+	s.stranger = s.log
 	s.in = wire.NewReader(&s.conn, wire.Limits{
 		Line: svc.cfg.MaxLine, Command: svc.cfg.MaxCommand, Drop: svc.cfg.MaxAppend + dropMax,
 	}, s.goAhead)

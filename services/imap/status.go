@@ -1,8 +1,10 @@
 package imap
 
 import (
+	"slices"
 	"strconv"
 
+	"github.com/mailfarm/mailfarm/internal/acl"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
@@ -22,11 +24,16 @@ func (s *session) status(l *wire.Lexer) (reply, error) {
 		return reply{}, l.Err()
 	}
 	n, err := s.mailbox(name)
+	if err == nil && !s.rights(n).Has(acl.Read) {
+		err = no("NOPERM", "not permitted")
+	}
 	if err != nil {
 		return reply{}, err
 	}
-	s.writeStatus(n, items)
-	return reply{}, nil
+	if err := s.countUnseen(n, items); err != nil {
+		return reply{}, err
+	}
+	return reply{}, s.writeStatus(n, items)
 }
 
 func (s *session) parseStatusItems(l *wire.Lexer) *statusItems {
@@ -36,7 +43,7 @@ func (s *session) parseStatusItems(l *wire.Lexer) *statusItems {
 		case "HIGHESTMODSEQ":
 			s.enableCondstore()
 			items.names = append(items.names, name)
-		case "MESSAGES", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "DELETED", "SIZE", "RECENT", "MAILBOXID", "APPENDLIMIT":
+		case "MESSAGES", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "DELETED", "DELETED-STORAGE", "SIZE", "RECENT", "MAILBOXID", "APPENDLIMIT":
 			items.names = append(items.names, name)
 		default:
 			l.Fail("unknown status item")
@@ -49,7 +56,14 @@ func (s *session) parseStatusItems(l *wire.Lexer) *statusItems {
 }
 
 // writeStatus writes one STATUS response.
-func (s *session) writeStatus(n *node, items *statusItems) {
+func (s *session) writeStatus(n *node, items *statusItems) error {
+	var deleted int64
+	if slices.Contains(items.names, "DELETED-STORAGE") {
+		var err error
+		if deleted, err = s.deletedSize(n); err != nil {
+			return err
+		}
+	}
 	b := append(s.out.Take(), "* STATUS "...)
 	b = wire.AppendMailbox(b, n.GetName(), s.utf8OK())
 	b = append(b, " ("...)
@@ -69,6 +83,8 @@ func (s *session) writeStatus(n *node, items *statusItems) {
 			b = strconv.AppendUint(b, uint64(n.GetUnseen()), 10)
 		case "DELETED":
 			b = strconv.AppendUint(b, uint64(n.GetDeleted()), 10)
+		case "DELETED-STORAGE":
+			b = strconv.AppendInt(b, kibi(deleted), 10)
 		case "SIZE":
 			b = strconv.AppendInt(b, n.GetSize(), 10)
 		case "HIGHESTMODSEQ":
@@ -82,6 +98,7 @@ func (s *session) writeStatus(n *node, items *statusItems) {
 		}
 	}
 	s.out.Give(append(b, ")\r\n"...))
+	return nil
 }
 
 // recentOf is how many messages no session has seen: those from the mark on, of which some may be expunged again.

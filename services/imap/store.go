@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"context"
 	"strconv"
 	"strings"
 
@@ -45,15 +46,18 @@ func (s *session) storeThese(l *wire.Lexer, uid bool) (reply, error) {
 	if req.conditional {
 		s.enableCondstore()
 	}
-	uids := s.sel.snap.UIDs(req.seqs)
+	seqs, limit := s.capped(req.seqs)
+	uids := s.sel.snap.UIDs(seqs)
 	if len(uids) == 0 {
 		return reply{}, nil
 	}
-	ctx, cancel := s.call()
-	defer cancel()
-	resp, err := s.svc.deps.Mailboxes.Flag(ctx, &storev1.FlagRequest{
-		Account: uint64(s.account), Mailbox: uint64(s.sel.snap.ID), Uids: packUIDs(uids), Mode: req.mode, Flags: req.flags,
-		UnchangedSince: req.unchangedSince, HasUnchangedSince: req.conditional,
+	var resp *storev1.FlagResponse
+	err = s.working(uids.Count(), func(ctx context.Context) (err error) {
+		resp, err = s.svc.deps.Mailboxes.Flag(ctx, &storev1.FlagRequest{
+			Account: s.sel.owner(), Actor: uint64(s.account), Mailbox: uint64(s.sel.snap.ID), Uids: packUIDs(uids), Mode: req.mode, Flags: req.flags,
+			UnchangedSince: req.unchangedSince, HasUnchangedSince: req.conditional,
+		})
+		return err
 	})
 	if err != nil {
 		return reply{}, err
@@ -66,7 +70,7 @@ func (s *session) storeThese(l *wire.Lexer, uid bool) (reply, error) {
 		return reply{}, err
 	}
 	if len(modified) == 0 {
-		return reply{}, nil
+		return limited(limit), nil
 	}
 	failed := modified
 	if !uid {
@@ -182,7 +186,7 @@ func (s *session) tellStored(req *storeRequest, uids, modified wire.Set, modSeq 
 		return nil
 	}
 	if len(modified) > 0 {
-		seqs = without(seqs, s.sel.snap.Seqs(modified))
+		seqs = seqs.Less(s.sel.snap.Seqs(modified))
 	}
 	s.fetchFlags(seqs, req.uid || s.enabled.condstore, s.enabled.condstore)
 	return nil
@@ -211,36 +215,16 @@ func (s *session) fetchModSeqs(seqs wire.Set, changed mailbox.ModSeq) {
 			if cols.ModSeqs[i] != changed {
 				continue
 			}
-			b := append(s.out.Take(), "* "...)
-			b = strconv.AppendUint(b, uint64(seq), 10)
-			b = append(b, " FETCH (UID "...)
-			b = strconv.AppendUint(b, uint64(cols.UIDs[i]), 10)
-			b = append(b, " MODSEQ ("...)
+			b := s.appendFetch(s.out.Take(), seq, uint32(cols.UIDs[i]))
+			if !s.enabled.uidonly {
+				b = append(b, "UID "...)
+				b = strconv.AppendUint(b, uint64(cols.UIDs[i]), 10)
+				b = append(b, ' ')
+			}
+			b = append(b, "MODSEQ ("...)
 			b = strconv.AppendUint(b, uint64(cols.ModSeqs[i]), 10)
 			s.out.Give(append(b, "))\r\n"...))
 		}
 		return s.out.Err()
 	})
-}
-
-// without is a resolved set less another.
-func without(set, less wire.Set) wire.Set {
-	var out wire.Set
-	k := 0
-	for _, r := range set {
-		first := r.First
-		for k < len(less) && less[k].Last < first {
-			k++
-		}
-		for i := k; i < len(less) && less[i].First <= r.Last; i++ {
-			if less[i].First > first {
-				out = out.AddRange(first, less[i].First-1)
-			}
-			first = less[i].Last + 1
-		}
-		if first <= r.Last && first != 0 {
-			out = out.AddRange(first, r.Last)
-		}
-	}
-	return out
 }

@@ -24,6 +24,6 @@ func (s *session) setSubscribed(l *wire.Lexer, on bool) (reply, error) {
 	}
 	ctx, cancel := s.call()
 	defer cancel()
-	_, err := s.svc.deps.Mailboxes.Subscribe(ctx, &storev1.SubscribeRequest{Account: uint64(s.account), Name: name, Subscribed: on})
+	_, err := s.svc.deps.Mailboxes.Subscribe(ctx, &storev1.SubscribeRequest{Account: uint64(s.account), Actor: uint64(s.account), Name: s.svc.storedName(name), Subscribed: on})
 	return reply{}, err
 }

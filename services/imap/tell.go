@@ -2,7 +2,9 @@ package imap
 
 import (
 	"strconv"
+	"strings"
 
+	"github.com/mailfarm/mailfarm/internal/acl"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/services/imap/internal/view"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
@@ -11,7 +13,7 @@ import (
 // tell brings the session to its mailbox's last known state, which is asked for where a notice came, and writes what
 // changed. With numbered, sequence numbers stay as they are.
 func (s *session) tell(numbered bool) error {
-	return s.tellChanges(numbered, nil)
+	return s.tellChanges(numbered, s.announced())
 }
 
 // tellChanges is tell with a say in which changed flags are told.
@@ -33,8 +35,7 @@ func (s *session) refresh() error {
 	return err
 }
 
-// advance moves the session's view and writes the difference: EXPUNGE from the highest number down, so that each holds when
-// it is read, then the new size, then flags by new numbers.
+// advance moves the session's view and writes the difference: what was expunged, then the new size, then flags by new numbers.
 func (s *session) advance(to *view.Snapshot, numbered bool, announce func(view.Change) bool) error {
 	sel := s.sel
 	if sel.snap == to {
@@ -44,24 +45,23 @@ func (s *session) advance(to *view.Snapshot, numbered bool, announce func(view.C
 	if err != nil {
 		return err
 	}
+	s.contextsExpunged(delta.Expunged)
+	s.tellExpunged(sel.snap, delta.Expunged)
+	known := sel.snap.MaxUID()
 	sel.snap = next
 	if len(next.Keywords) != len(sel.keywords) {
 		sel.setKeywords(next.Keywords)
 		s.tellFlags()
-	}
-	for i := len(delta.Expunged) - 1; i >= 0; i-- {
-		r := delta.Expunged[i]
-		for n := r.Last; n >= r.First; n-- {
-			b := append(s.out.Take(), "* "...)
-			b = strconv.AppendUint(b, uint64(n), 10)
-			s.out.Give(append(b, " EXPUNGE\r\n"...))
-		}
 	}
 	if delta.Grown {
 		s.tellSize()
 	}
 	if len(delta.Changed) > 0 {
 		s.fetchFlags(delta.Changed, true, s.enabled.condstore)
+	}
+	s.contextsChanged()
+	if delta.Grown {
+		return s.fetchNew(known)
 	}
 	return nil
 }
@@ -88,15 +88,37 @@ func (s *session) tellFlags() {
 	}
 	b = append(b, ")\r\n* OK [PERMANENTFLAGS ("...)
 	if !s.sel.readOnly {
-		b = append(b, `\Answered \Flagged \Deleted \Seen \Draft`...)
-		for _, k := range s.sel.keywords {
-			b = append(append(b, ' '), k...)
-		}
-		if len(s.sel.keywords) < mailbox.MaxKeywords {
-			b = append(b, ` \*`...)
-		}
+		b = s.sel.appendPermanent(b)
 	}
 	s.out.Give(append(b, ")] flags that stay\r\n"...))
+}
+
+// appendPermanent writes the flags that the session may change, by its rights (RFC 4314 §5.1).
+func (sel *selected) appendPermanent(b []byte) []byte {
+	if sel.rights == acl.All {
+		b = append(b, `\Answered \Flagged \Deleted \Seen \Draft`...)
+	} else {
+		var may []string
+		for _, f := range []struct {
+			needs acl.Rights
+			flags string
+		}{{acl.Write, `\Answered \Flagged`}, {acl.Deleted, `\Deleted`}, {acl.Seen, `\Seen`}, {acl.Write, `\Draft`}} {
+			if sel.rights.Has(f.needs) {
+				may = append(may, f.flags)
+			}
+		}
+		b = append(b, strings.Join(may, " ")...)
+		if !sel.rights.Has(acl.Write) {
+			return b
+		}
+	}
+	for _, k := range sel.keywords {
+		b = append(append(b, ' '), k...)
+	}
+	if len(sel.keywords) < mailbox.MaxKeywords {
+		b = append(b, ` \*`...)
+	}
+	return b
 }
 
 // fetchFlags writes FETCH responses with flags that changed.
@@ -108,10 +130,8 @@ func (s *session) fetchFlags(seqs wire.Set, uid, modSeq bool) {
 	sel := s.sel
 	sel.snap.Walk(seqs, want, func(seq uint32, cols *view.Columns, lo, hi int) error {
 		for i := lo; i < hi; i++ {
-			b := append(s.out.Take(), "* "...)
-			b = strconv.AppendUint(b, uint64(seq), 10)
-			b = append(b, " FETCH ("...)
-			if uid {
+			b := s.appendFetch(s.out.Take(), seq, uint32(cols.UIDs[i]))
+			if uid && !s.enabled.uidonly {
 				b = append(b, "UID "...)
 				b = strconv.AppendUint(b, uint64(cols.UIDs[i]), 10)
 				b = append(b, ' ')

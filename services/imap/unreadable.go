@@ -81,18 +81,21 @@ func (f *fetcher) leaveOut(r *row, err error) bool {
 }
 
 // corruption is the end of a FETCH that could not read everything.
-func (f *fetcher) corruption() reply {
-	n := f.unreadable.Count()
-	uids := string(wire.AppendSet(nil, f.unreadable))
+func (f *fetcher) corruption() reply { return no("CORRUPTION", f.s.unreadableText(f.unreadable)) }
+
+// unreadableText tells a client, and our log, which messages cannot be read.
+func (s *session) unreadableText(unreadable wire.Set) string {
+	n := unreadable.Count()
+	uids := string(wire.AppendSet(nil, unreadable))
 	if len(uids) > unreadableMax {
 		uids = uids[:unreadableMax] + "..."
 	}
-	f.s.log.Warn("messages cannot be read", obs.Mailbox(f.s.sel.name), obs.Count(int(n)), obs.Reason("UID "+uids))
+	s.log.Warn("messages cannot be read", obs.Mailbox(s.sel.name), obs.Count(int(n)), obs.Reason("UID "+uids))
 	what := "messages"
 	if n == 1 {
 		what = "message"
 	}
-	return no("CORRUPTION", fmt.Sprintf("%d %s cannot be read in whole: UID %s", n, what, uids))
+	return fmt.Sprintf("%d %s cannot be read in whole: UID %s", n, what, uids)
 }
 
 // brokenBodies remembers bodies that broke off within a literal. The zero value is empty.

@@ -48,6 +48,13 @@ func TestUnreadableMessages(t *testing.T) {
 			"* 1 FETCH (UID 1 BODY (…* 2 FETCH (UID 2)\r\n* 3 FETCH (UID 3 BODY (…a NO [CORRUPTION] 1 message cannot be read in whole: UID 2\r\n", true},
 		{"a set \\Seen", "FETCH 2:3 BODY[]",
 			"* 2 FETCH (FLAGS (\\Seen \\Recent))\r\n* 3 FETCH (BODY[] " + whole(3) + " FLAGS (\\Seen \\Recent))\r\na NO [CORRUPTION] 1 message cannot be read in whole: UID 2\r\n", false},
+		{"SEARCH TEXT", "SEARCH TEXT \"text of\"",
+			"* NO [CORRUPTION] 3 messages cannot be read in whole: UID 2,4:5\r\n* SEARCH 1 3 6\r\na OK ", false},
+		{"SEARCH BODY of one", "UID SEARCH OR SUBJECT 1 BODY \"message 6\"",
+			"* NO [CORRUPTION] 3 messages cannot be read in whole: UID 2,4:5\r\n* SEARCH 1 6\r\na OK ", false},
+		{"SEARCH of a header", "SEARCH 4:6 HEADER X-Nothing x", "* SEARCH\r\na OK ", false},
+		{"SEARCH that reads nothing", "SEARCH SUBJECT 5", "* SEARCH 5\r\na OK ", false},
+		{"SORT with an old index", "SORT (SUBJECT) UTF-8 ALL", "* SORT 2 4 5 1 3 6\r\na OK ", true},
 		{"nothing of it read", "FETCH 1:* (UID ENVELOPE)", "a OK ", false},
 	} {
 		t.Run(row.name, func(t *testing.T) {

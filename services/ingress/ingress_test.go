@@ -13,9 +13,11 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -105,8 +107,20 @@ type world struct {
 	directory  *directory
 	bus        *busRecorder
 	store      blob.Store
+	limits     limits
 	smtp, lmtp string
 	stop       func()
+}
+
+// limits refuse messages once told to.
+type limits struct {
+	reached atomic.Bool
+	asked   atomic.Int64
+}
+
+func (l *limits) Message(client netip.Addr) bool {
+	l.asked.Add(1)
+	return client.IsLoopback() && !l.reached.Load()
 }
 
 func start(t *testing.T, cfg ingress.Config) *world {
@@ -120,7 +134,7 @@ func start(t *testing.T, cfg ingress.Config) *world {
 	w.smtp, w.lmtp = smtpListener.Addr().String(), lmtpListener.Addr().String()
 	cfg.Hostname = "mx.example.org"
 	service, err := ingress.New(cfg, ingress.Deps{
-		Deps: acceptance.Deps{Blobs: store, Bus: w.bus}, Directory: w.directory, TLS: serverTLS(),
+		Deps: acceptance.Deps{Blobs: store, Bus: w.bus}, Directory: w.directory, TLS: serverTLS(), Limits: &w.limits,
 		SMTP: []front.Socket{{Listener: smtpListener}}, LMTP: []front.Socket{{Listener: lmtpListener}},
 	})
 	if err != nil {
@@ -349,6 +363,30 @@ func TestPipelinedRecipientsAreAskedAtOnce(t *testing.T) {
 	}
 	if n := len(w.directory.calls); n != 1 {
 		t.Errorf("%d calls for 20 pipelined recipients: %q", n, w.directory.calls)
+	}
+}
+
+// TestTooManyMessages are put off at MAIL; LMTP is not counted.
+func TestTooManyMessages(t *testing.T) {
+	w := start(t, ingress.Config{})
+	c := dial(t, w.smtp)
+	c.expect("EHLO c.example", "250")
+	c.expect("MAIL FROM:<a@b.example>", "250")
+	w.limits.reached.Store(true)
+	c.expect("RCPT TO:<alice@example.org>", "250")
+	c.expect("DATA", "354")
+	c.expect("hi\r\n.", "250") // Begun in time.
+	c.expect("MAIL FROM:<a@b.example>", "450 4.7.1")
+	c.expect("RCPT TO:<alice@example.org>", "503")
+	w.limits.reached.Store(false)
+	c.expect("MAIL FROM:<a@b.example>", "250")
+	before := w.limits.asked.Load()
+	w.limits.reached.Store(true)
+	c = dial(t, w.lmtp)
+	c.expect("LHLO c.example", "250")
+	c.expect("MAIL FROM:<a@b.example>", "250")
+	if got := w.limits.asked.Load(); before != 3 || got != before {
+		t.Errorf("asked %d times by SMTP and %d by LMTP, want 3 and 0", before, got-before)
 	}
 }
 

@@ -22,6 +22,10 @@ func (s *session) Rcpt(ctx context.Context, rcpts []smtpd.Rcpt) {
 	}
 	kinds, err := s.s.resolver.Kinds(ctx, s.kinds[:0], s.addresses)
 	s.kinds = kinds
+	var full []error
+	if err == nil {
+		full = s.s.rooms.Refusals(ctx, s.s.resolver, s.addresses)
+	}
 	next := 0
 	for i := range rcpts {
 		r := &rcpts[i]
@@ -31,7 +35,9 @@ func (s *session) Rcpt(ctx context.Context, rcpts []smtpd.Rcpt) {
 		case err != nil:
 			r.Err = acceptance.ErrAway.Because(err)
 		default:
-			r.Err = refusal(kinds[next])
+			if r.Err = refusal(kinds[next]); r.Err == nil {
+				r.Err = full[next]
+			}
 			next++
 		}
 		if r.Err != nil {

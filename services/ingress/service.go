@@ -19,6 +19,7 @@ type Service struct {
 	deps       Deps
 	acceptor   *acceptance.Acceptor
 	resolver   *acceptance.Resolver
+	rooms      *acceptance.Rooms
 	smtp, lmtp *smtpd.Server
 }
 
@@ -33,7 +34,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ingress: %w", err)
 	}
-	s := &Service{cfg: cfg, deps: deps, acceptor: acceptor, resolver: acceptance.NewResolver(deps.Directory, deps.Now)}
+	s := &Service{cfg: cfg, deps: deps, acceptor: acceptor, resolver: acceptance.NewResolver(deps.Directory, deps.Now),
+		rooms: acceptance.NewRooms(deps.Quotas, cfg.Acceptance, deps.Now)}
 	if s.smtp, err = s.server(false); err != nil {
 		return nil, fmt.Errorf("ingress: %w", err)
 	}
@@ -44,22 +46,25 @@ func New(cfg Config, deps Deps) (*Service, error) {
 }
 
 func (s *Service) server(lmtp bool) (*smtpd.Server, error) {
+	service, protocol := "ingress", "smtp"
+	if lmtp {
+		service, protocol = "lmtp", "lmtp"
+	}
 	server, err := smtpd.New(smtpd.Config{
-		Hostname: s.cfg.Hostname, LMTP: lmtp, TLS: s.deps.TLS,
-		Limits: s.cfg.Limits, Timeouts: s.cfg.Timeouts, AfterReply: s.acceptor.AfterReply(),
+		Hostname: s.cfg.Hostname, LMTP: lmtp, TLS: s.deps.TLS, Service: service, Gate: s.deps.Gate, Drain: s.cfg.Drain,
+		Limits: s.cfg.Limits, Timeouts: s.cfg.Timeouts, AfterReply: s.acceptor.AfterReply(), Metrics: s.deps.Metrics,
 	}, s, s.deps.Log)
 	if err != nil {
 		return nil, err
-	}
-	protocol := "smtp"
-	if lmtp {
-		protocol = "lmtp"
 	}
 	if err := s.deps.Metrics.Register(server.Collector(prometheus.Labels{"role": "ingress", "protocol": protocol})); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	return server, nil
 }
+
+// Sessions is how many clients are connected.
+func (s *Service) Sessions() int { return int(s.smtp.Stats().Open + s.lmtp.Stats().Open) }
 
 // Run serves until ctx ends or a listener fails. It then drains: connections that wait for a command get 421, messages
 // that are arriving are finished and answered, and what was accepted is offered to the bus once more.
@@ -74,8 +79,8 @@ func (s *Service) Run(ctx context.Context) error {
 	lmtp := slices.Concat(s.deps.LMTP, sockets[len(s.cfg.Listeners):])
 	return s.acceptor.While(ctx, func() error {
 		servers, ctx := errgroup.WithContext(ctx)
-		servers.Go(func() error { return s.smtp.Run(ctx, smtp, s.cfg.Drain) })
-		servers.Go(func() error { return s.lmtp.Run(ctx, lmtp, s.cfg.Drain) })
+		servers.Go(func() error { return s.smtp.Run(ctx, smtp) })
+		servers.Go(func() error { return s.lmtp.Run(ctx, lmtp) })
 		return servers.Wait()
 	})
 }

@@ -2,11 +2,13 @@ package ingress
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/emersion/go-smtp"
 
 	"github.com/mailfarm/mailfarm/internal/acceptance"
 	"github.com/mailfarm/mailfarm/internal/envelope"
+	"github.com/mailfarm/mailfarm/internal/obs"
 	"github.com/mailfarm/mailfarm/internal/reply"
 	"github.com/mailfarm/mailfarm/internal/smtpd"
 	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
@@ -36,8 +38,16 @@ func (*session) Auth(context.Context, string) (smtpd.Mechanism, error) {
 	return nil, reply.Permanent(502, "5.5.1", "authentication is not offered here")
 }
 
+// errTooMany is said to a client that has sent too much lately.
+var errTooMany = reply.Transient(450, "4.7.1", "too many messages from your address, try again later")
+
 // Mail takes every sender, the null reverse-path too (RFC 5321 §4.5.5).
-func (s *session) Mail(_ context.Context, from envelope.ReversePath, opts *smtp.MailOptions) error {
+func (s *session) Mail(ctx context.Context, from envelope.ReversePath, opts *smtp.MailOptions) error {
+	if l := s.s.deps.Limits; l != nil && !s.conn.LMTP() && !l.Message(s.conn.RemoteAddr()) {
+		s.s.deps.Log.LogAttrs(ctx, slog.LevelInfo, "sender refused", obs.ConnID(s.conn.ID()), obs.Client(s.conn.Client()),
+			obs.ReversePath(from), obs.Reply(errTooMany.String()))
+		return errTooMany
+	}
 	s.tx.Mail(s.s.acceptor, s.conn, "", from, opts)
 	return nil
 }

@@ -174,7 +174,7 @@ func (x *exchange) scram() (result, error) {
 			return x.loginFailed(x.mechanism, err), nil
 		}
 		if resp.GetDone() && len(resp.GetChallenge()) == 0 {
-			return x.loggedIn(x.mechanism, resp.GetAccount(), resp.GetAddress()), nil
+			return x.loggedIn(x.mechanism, resp.GetAccount(), resp.GetAddress(), ""), nil
 		}
 		if data, err = x.ask(resp.GetChallenge()); err != nil {
 			return silent, err
@@ -184,7 +184,7 @@ func (x *exchange) scram() (result, error) {
 			if len(data) > 0 {
 				return silent, errResponse
 			}
-			return x.loggedIn(x.mechanism, resp.GetAccount(), resp.GetAddress()), nil
+			return x.loggedIn(x.mechanism, resp.GetAccount(), resp.GetAddress(), ""), nil
 		}
 		req = &directoryv1.AuthenticateRequest{Data: data}
 	}

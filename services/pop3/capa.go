@@ -1,11 +1,27 @@
 package pop3
 
+import (
+	"strconv"
+	"time"
+)
+
 // capa lists what the server can (RFC 2449 §5). What both states announce is told in both.
 func (c *session) capa(args []byte) result {
 	if r, fine := c.noArgs(args); !fine {
 		return r
 	}
-	b := append(c.out.take(), "+OK\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\nUTF8 USER\r\nIMPLEMENTATION mailfarm\r\n"...)
+	b := append(c.out.take(), "+OK\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nLANG\r\nUTF8 USER\r\nIMPLEMENTATION mailfarm\r\nEXPIRE "...)
+	if days := c.svc.cfg.ExpireDays; days == nil {
+		b = append(b, "NEVER"...)
+	} else {
+		b = strconv.AppendInt(b, int64(*days), 10)
+	}
+	b = append(b, "\r\n"...)
+	if d := c.svc.cfg.LoginDelay; d > 0 {
+		b = append(b, "LOGIN-DELAY "...)
+		b = strconv.AppendInt(b, int64((d+time.Second-1)/time.Second), 10)
+		b = append(b, "\r\n"...)
+	}
 	if c.mayLogin() {
 		b = append(b, "USER\r\nSASL"...)
 		for _, m := range c.mechanisms() {

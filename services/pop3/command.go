@@ -32,6 +32,7 @@ const (
 
 // command is one verb.
 type command struct {
+	name    string
 	states  state
 	run     func(c *session, args []byte) result
 	metrics verbMetrics
@@ -42,6 +43,7 @@ func commandTable(m *metrics) map[string]*command {
 	table := map[string]*command{
 		"CAPA": {states: authorization | transaction, run: (*session).capa},
 		"STLS": {states: authorization, run: (*session).stls},
+		"LANG": {states: authorization | transaction, run: (*session).lang},
 		"UTF8": {states: authorization, run: (*session).utf8On},
 		"USER": {states: authorization, run: (*session).userName},
 		"PASS": {states: authorization, run: (*session).pass},
@@ -57,7 +59,7 @@ func commandTable(m *metrics) map[string]*command {
 		"QUIT": {states: authorization | transaction, run: (*session).quit},
 	}
 	for name, cmd := range table {
-		cmd.metrics = m.verb(name)
+		cmd.name, cmd.metrics = name, m.verb(name)
 	}
 	return table
 }
@@ -109,13 +111,18 @@ func (c *session) command(line []byte) {
 		now = transaction
 	}
 	var r result
-	began := time.Now()
+	began, told := time.Now(), c.out.written()
+	c.card.Command(cmd.name, began)
 	if cmd.states&now == 0 {
 		r = c.out.misused("not in this state")
 	} else {
 		r = cmd.run(c, args)
 	}
 	cmd.metrics.seconds.Observe(time.Since(began).Seconds())
+	cmd.metrics.out.Add(float64(max(c.out.written()-told, 0)))
+	taken := c.in.consumed()
+	cmd.metrics.in.Add(float64(max(taken-c.taken, 0)))
+	c.taken = taken
 	if r == good {
 		cmd.metrics.ok.Inc()
 	} else {

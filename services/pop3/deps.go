@@ -4,11 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
-	"net"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
+	"github.com/mailfarm/mailfarm/internal/front"
 	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
@@ -18,13 +18,17 @@ type Deps struct {
 	Mailboxes Mailboxes
 	Bodies    Bodies
 	Leases    Leases
+	// Imports tells what messages were called where they came from; nil: as we call them.
+	Imports   Imports
 	Directory Directory
 	// TLS is the server's side; nil offers neither STLS nor implicit TLS.
 	TLS     *tls.Config
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
+	// Gate keeps clients out by what other processes know too; nil lets all in.
+	Gate front.Gate
 	// Listen opens a listener; nil is net.Listen.
-	Listen func(network, address string) (net.Listener, error)
+	Listen front.Listen
 }
 
 // Mailboxes is the part of storev1.MailboxesClient that POP3 calls.
@@ -39,6 +43,11 @@ type Mailboxes interface {
 // Bodies is storev1.BodiesClient.
 type Bodies interface {
 	Open(ctx context.Context, in *storev1.OpenRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[storev1.OpenResponse], error)
+}
+
+// Imports is the part of storev1.ImportsClient that POP3 calls.
+type Imports interface {
+	UIDLs(ctx context.Context, in *storev1.UIDLsRequest, opts ...grpc.CallOption) (*storev1.UIDLsResponse, error)
 }
 
 // Leases is storev1.LeasesClient.

@@ -34,10 +34,11 @@ import (
 
 const password = "correct horse battery"
 
-// farm is a pop3 role over the real store and directory, which it calls by gRPC.
+// farm is a pop3 role over the real store and directory, which it calls as `run all` does.
 type farm struct {
 	mailboxes storev1.MailboxesClient
 	leases    storev1.LeasesClient
+	imports   storev1.ImportsClient
 	accounts  directoryv1.AccountsClient
 
 	// addr is the listener that takes passwords in the clear, strict the one that does not, secure the one with implicit TLS.
@@ -73,25 +74,24 @@ func startFarm(t testing.TB, change func(*pop3.Config)) *farm {
 	t.Cleanup(func() { check(t, people.Close()) })
 
 	stores, err := store.New(store.Config{MaxAppend: 1000}, store.Deps{
-		Mailboxes: db.Mailboxes(), Leases: db.Leases(), Blobs: blobs, Notify: noNotices{}, Log: log,
+		Mailboxes: db.Mailboxes(), Imports: db.Imports(), Leases: db.Leases(), Blobs: blobs, Notify: noNotices{}, Log: log,
 		Metrics: prometheus.NewRegistry(), Now: time.Now,
 	})
 	check(t, err)
 	dirs, err := directory.New(directory.Config{SCRAMIterations: credential.MinIterations, Slow: directory.SlowConfig{ClientFree: 1000}},
 		directory.Deps{Store: people, Log: log, Metrics: prometheus.NewRegistry(), Now: time.Now})
 	check(t, err)
-	srv := rpc.NewServer(log)
-	stores.Register(srv)
-	dirs.Register(srv)
-	conn, stop, err := rpc.Local(srv)
-	check(t, err)
-	t.Cleanup(stop)
-	f := &farm{mailboxes: storev1.NewMailboxesClient(conn), leases: storev1.NewLeasesClient(conn), accounts: directoryv1.NewAccountsClient(conn)}
+	conn := rpc.NewInside(log, nil)
+	stores.Register(conn)
+	dirs.Register(conn)
+	conn.Serve()
+	t.Cleanup(conn.Close)
+	f := &farm{mailboxes: storev1.NewMailboxesClient(conn), leases: storev1.NewLeasesClient(conn), imports: storev1.NewImportsClient(conn), accounts: directoryv1.NewAccountsClient(conn)}
 	_, err = f.accounts.AddDomain(ctx, &directoryv1.AddDomainRequest{Domain: &directoryv1.Domain{Name: "example.org"}})
 	check(t, err)
 
 	deps := pop3.Deps{
-		Mailboxes: f.mailboxes, Bodies: storev1.NewBodiesClient(conn), Leases: f.leases, Directory: directoryv1.NewDirectoryClient(conn),
+		Mailboxes: f.mailboxes, Bodies: storev1.NewBodiesClient(conn), Leases: f.leases, Imports: f.imports, Directory: directoryv1.NewDirectoryClient(conn),
 		TLS: certificate(t), Log: log,
 	}
 	lax := pop3.Config{

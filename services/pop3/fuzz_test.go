@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mailfarm/mailfarm/internal/front"
 )
 
 // FuzzConnection plays a whole connection: every reply must be one, in order, and the session must end with its client.
@@ -25,7 +27,7 @@ func FuzzConnection(f *testing.F) {
 	svc := role(f, store, func(c *Config, _ *Deps) { c.LockWait = time.Nanosecond })
 	f.Fuzz(func(t *testing.T, input []byte) {
 		ours, theirs := net.Pipe()
-		svc.front.Take(loopback{theirs, nil}, false)
+		svc.front.Take(loopback{theirs, nil}, &front.Socket{})
 		done := make(chan []byte)
 		go func() {
 			out, _ := io.ReadAll(ours)

@@ -19,7 +19,10 @@ type input struct {
 	r, w int // buf[r:w] is unread
 	// beforeRead is called before the socket is read: it flushes replies and sets the deadline.
 	beforeRead func() error
-	small      [inputBuffer]byte
+	// received hears how many octets came.
+	received func(n int)
+	total    int64 // octets that came
+	small    [inputBuffer]byte
 }
 
 // reset makes the input read conn and forgets what was buffered; it tells whether there was anything.
@@ -28,6 +31,9 @@ func (in *input) reset(conn net.Conn) (dropped bool) {
 	in.conn, in.buf, in.r, in.w = conn, in.small[:], 0, 0
 	return dropped
 }
+
+// consumed is how many octets were read as lines so far.
+func (in *input) consumed() int64 { return in.total - int64(in.w-in.r) }
 
 // line reads a line and returns it without its line end, CRLF or LF. It is valid until the next call.
 //
@@ -86,6 +92,8 @@ func (in *input) fill() error {
 	}
 	n, err := in.conn.Read(in.buf[in.w:])
 	in.w += n
+	in.total += int64(n)
+	in.received(n)
 	if n > 0 {
 		return nil
 	}

@@ -21,9 +21,15 @@ func (c *session) list(args []byte) result {
 	return c.listing(args, func(b []byte, _ *maildrop, m *message) []byte { return strconv.AppendInt(b, m.size, 10) })
 }
 
-// uidl tells unique ids (RFC 1939 §7): UIDVALIDITY and UID, so that none is ever used again.
+// uidl tells unique ids (RFC 1939 §7): what the message was called where it was imported from, or else UIDVALIDITY and UID, so
+// that none is ever used again.
 func (c *session) uidl(args []byte) result {
-	return c.listing(args, func(b []byte, d *maildrop, m *message) []byte { return hex32(hex32(b, d.validity), uint32(m.uid)) })
+	return c.listing(args, func(b []byte, d *maildrop, m *message) []byte {
+		if kept, ok := d.kept[m.uid]; ok {
+			return append(b, kept...)
+		}
+		return hex32(hex32(b, d.validity), uint32(m.uid))
+	})
 }
 
 // hex32 appends eight hexadecimal digits.

@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
+	"time"
 	"unicode/utf8"
 
+	"golang.org/x/text/unicode/norm"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/mailfarm/mailfarm/internal/obs"
+	"github.com/mailfarm/mailfarm/internal/presence"
 	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
 )
 
@@ -47,13 +51,17 @@ func (c *session) passwordLogin(mechanism, user, password string) result {
 		// RFC 6856 §2.2 lets names and passwords be UTF-8; in any other charset none was ever set.
 		return c.loginFailed(mechanism, status.Error(codes.Unauthenticated, "not UTF-8"))
 	}
+	folder := ""
+	if sep := c.svc.cfg.FolderSeparator; sep != "" {
+		user, folder, _ = strings.Cut(user, sep)
+	}
 	ctx, cancel := context.WithTimeout(c.ctx, c.svc.cfg.LoginTimeout)
 	defer cancel()
 	resp, err := c.svc.deps.Directory.Login(ctx, &directoryv1.LoginRequest{User: user, Password: password, Client: c.client.String(), Service: serviceName})
 	if err != nil {
 		return c.loginFailed(mechanism, err)
 	}
-	return c.loggedIn(mechanism, resp.GetAccount(), resp.GetAddress())
+	return c.loggedIn(mechanism, resp.GetAccount(), resp.GetAddress(), folder)
 }
 
 // loginFailed answers an error of the directory.
@@ -77,13 +85,23 @@ func (c *session) loginFailed(mechanism string, err error) result {
 }
 
 // loggedIn opens the maildrop: the TRANSACTION state begins with it.
-func (c *session) loggedIn(mechanism string, account uint64, address string) result {
-	d, err := openMaildrop(c, account, address)
+func (c *session) loggedIn(mechanism string, account uint64, address, folder string) result {
+	if folder == "" || strings.EqualFold(folder, inbox) {
+		folder = inbox
+	}
+	d, err := openMaildrop(c, account, address, norm.NFC.String(folder))
 	switch {
 	case errors.Is(err, errInUse):
 		c.svc.metrics.logins.WithLabelValues(mechanism, "in_use").Inc()
 		c.log.LogAttrs(c.ctx, slog.LevelInfo, "maildrop in use", obs.User(address))
 		return c.out.fail("IN-USE", "another session has this maildrop")
+	case errors.Is(err, errTooSoon):
+		c.svc.metrics.logins.WithLabelValues(mechanism, "too_soon").Inc()
+		c.log.LogAttrs(c.ctx, slog.LevelInfo, "login comes too soon", obs.User(address))
+		return c.out.fail("LOGIN-DELAY", "come again later")
+	case errors.Is(err, errNoFolder) && folder != inbox:
+		c.svc.metrics.logins.WithLabelValues(mechanism, "no_folder").Inc()
+		return c.out.fail("SYS/PERM", "no such folder")
 	case err != nil:
 		c.svc.metrics.logins.WithLabelValues(mechanism, "failed").Inc()
 		c.log.LogAttrs(c.ctx, slog.LevelWarn, "maildrop not opened", obs.User(address), obs.Error(err))
@@ -91,6 +109,7 @@ func (c *session) loggedIn(mechanism string, account uint64, address string) res
 	}
 	c.svc.metrics.logins.WithLabelValues(mechanism, "ok").Inc()
 	c.drop = d
+	c.card.Change(func(s *presence.State) { s.Account, s.User, s.Login, s.Folder = account, address, time.Now(), inbox })
 	c.log = c.log.With(obs.User(address))
 	c.log.LogAttrs(c.ctx, slog.LevelDebug, "logged in", slog.String("mechanism", mechanism), obs.Count(len(d.messages)))
 	b := append(c.out.take(), "+OK "...)

@@ -6,18 +6,26 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"strconv"
+	"time"
 
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/obs"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
-// inbox is the only mailbox that POP3 knows.
+// inbox is the mailbox that POP3 knows where nothing else is asked for.
 const inbox = "INBOX"
 
-// readAhead is for how many messages one call asks where their bodies lie.
+// readAhead is for how many messages one call asks where their bodies lie, while they are asked for in order.
 const readAhead = 64
+
+// errNoFolder is a folder that the account does not have.
+var errNoFolder = errors.New("no such folder")
+
+// errTooSoon is a login less than LoginDelay after another.
+var errTooSoon = errors.New("login comes too soon")
 
 // errInUse is a maildrop that another session has.
 var errInUse = errors.New("maildrop is in use")
@@ -26,6 +34,7 @@ var errInUse = errors.New("maildrop is in use")
 type message struct {
 	uid   mailbox.UID
 	state messageState
+	day   uint16 // when it came here, days since 1970
 	email mailbox.EmailID
 	size  int64 // octets as the client gets them
 }
@@ -48,20 +57,34 @@ type maildrop struct {
 	// validity is UIDVALIDITY, which makes UIDL unique for ever.
 	validity uint32
 	messages []message
-	left     int   // how many are not deleted
-	size     int64 // theirs
-	lock     *lock
+	// kept are unique ids that messages had where they were imported from.
+	kept map[mailbox.UID]string
+	left int   // how many are not deleted
+	size int64 // theirs
+	lock *lock
 
 	// emails are the next ones that were asked about, by their ids.
 	emails map[mailbox.EmailID]*storev1.Email
+	// last is the number of the message that was asked about last.
+	last int
 
 	retrieved, removed int
 	closed             bool
 }
 
-// openMaildrop locks the account's INBOX and reads what is in it. errInUse.
-func openMaildrop(c *session, account uint64, address string) (d *maildrop, err error) {
-	l, err := acquire(c, "pop3/"+strconv.FormatUint(account, 10))
+// openMaildrop locks the account's INBOX, or another folder, and reads what is in it. errInUse, errTooSoon, errNoFolder.
+func openMaildrop(c *session, account uint64, address, folder string) (d *maildrop, err error) {
+	drop := &maildrop{svc: c.svc, account: account, address: address}
+	ctx, cancel := c.call()
+	defer cancel()
+	name := "pop3/" + strconv.FormatUint(account, 10)
+	if folder != inbox {
+		if err := drop.locate(ctx, folder); err != nil {
+			return nil, fmt.Errorf("find folder: %w", err)
+		}
+		name += "/" + strconv.FormatUint(drop.box, 10)
+	}
+	l, err := acquire(c, name)
 	if err != nil {
 		return nil, err
 	}
@@ -70,33 +93,71 @@ func openMaildrop(c *session, account uint64, address string) (d *maildrop, err 
 			l.release() // also when reading panics
 		}
 	}()
-	drop := &maildrop{svc: c.svc, account: account, address: address, lock: l}
-	ctx, cancel := c.call()
-	defer cancel()
+	drop.lock = l
+	if err := delay(ctx, c, name); err != nil {
+		return nil, err
+	}
 	if err := drop.load(ctx); err != nil {
 		return nil, fmt.Errorf("read maildrop of account %d: %w", account, err)
 	}
 	return drop, nil
 }
 
-func (d *maildrop) load(ctx context.Context) error {
+// delay begins the time in which no other session of a maildrop may begin: a lease that ends by itself. errTooSoon.
+func delay(ctx context.Context, c *session, name string) error {
+	if c.svc.cfg.LoginDelay == 0 {
+		return nil
+	}
+	resp, err := c.svc.deps.Leases.Acquire(ctx, &storev1.AcquireRequest{
+		Name: name + "/delay", Holder: c.id, DurationMs: max(c.svc.cfg.LoginDelay.Milliseconds(), 1),
+	})
+	if err != nil {
+		return fmt.Errorf("begin login delay: %w", err)
+	}
+	if !resp.GetTaken() {
+		return errTooSoon
+	}
+	return nil
+}
+
+// locate finds a folder by its name.
+func (d *maildrop) locate(ctx context.Context, folder string) error {
 	list, err := d.svc.deps.Mailboxes.List(ctx, &storev1.ListRequest{Account: d.account})
 	if err != nil {
 		return fmt.Errorf("list mailboxes: %w", err)
 	}
 	for _, m := range list.GetMailboxes() {
-		if m.GetName() == inbox && m.GetExists() {
+		if m.GetName() == folder && m.GetExists() {
 			d.box, d.validity = m.GetId(), m.GetUidValidity()
 		}
 	}
 	if d.box == 0 {
-		return errors.New("there is no INBOX")
+		return errNoFolder
 	}
+	return nil
+}
+
+func (d *maildrop) load(ctx context.Context) error {
+	if d.box == 0 {
+		if err := d.locate(ctx, inbox); err != nil {
+			return err
+		}
+	}
+	if err := d.readEntries(ctx); err != nil {
+		return fmt.Errorf("read entries: %w", err)
+	}
+	if err := d.readUIDLs(ctx); err != nil {
+		return fmt.Errorf("read unique ids: %w", err)
+	}
+	return nil
+}
+
+func (d *maildrop) readEntries(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx) // ends a snapshot that is larger than we want
 	defer cancel()
 	stream, err := d.svc.deps.Mailboxes.Snapshot(ctx, &storev1.SnapshotRequest{Account: d.account, Mailbox: d.box})
 	if err != nil {
-		return fmt.Errorf("read entries: %w", err)
+		return err
 	}
 	var chunk mailbox.Chunk
 	for {
@@ -105,7 +166,7 @@ func (d *maildrop) load(ctx context.Context) error {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF // the last page has done set
 			}
-			return fmt.Errorf("read entries: %w", err)
+			return err
 		}
 		if m := page.GetMailbox(); m != nil {
 			d.validity = m.GetUidValidity()
@@ -115,7 +176,7 @@ func (d *maildrop) load(ctx context.Context) error {
 		}
 		for _, c := range page.GetChunks() {
 			if err := d.add(&chunk, c); err != nil {
-				return fmt.Errorf("read entries: %w", err)
+				return err
 			}
 		}
 		if page.GetDone() || len(d.messages) >= d.svc.cfg.MaxMessages {
@@ -128,7 +189,7 @@ func (d *maildrop) load(ctx context.Context) error {
 func (d *maildrop) add(into *mailbox.Chunk, c *storev1.Chunk) error {
 	if err := into.Unpack(&mailbox.Packed{
 		FirstUID: mailbox.UID(c.GetFirstUid()), MaxModSeq: mailbox.ModSeq(c.GetMaxModSeq()),
-		UIDs: c.GetUids(), Flags: c.GetFlags(), ModSeqs: c.GetModSeqs(), Emails: c.GetEmails(), Sizes: c.GetSizes(), Received: c.GetReceived(),
+		UIDs: c.GetUids(), Flags: c.GetFlags(), ModSeqs: c.GetModSeqs(), Emails: c.GetEmails(), Sizes: c.GetSizes(), Received: c.GetReceived(), Saved: c.GetSaved(),
 	}); err != nil {
 		return err
 	}
@@ -136,7 +197,7 @@ func (d *maildrop) add(into *mailbox.Chunk, c *storev1.Chunk) error {
 		if len(d.messages) >= d.svc.cfg.MaxMessages {
 			return nil
 		}
-		m := message{uid: into.UIDs[i], email: into.Emails[i], size: into.Sizes[i]}
+		m := message{uid: into.UIDs[i], email: into.Emails[i], size: into.Sizes[i], day: dayOf(into.At(i))}
 		if into.Flags[i]&mailbox.Seen != 0 {
 			m.state |= seen
 		}
@@ -145,6 +206,25 @@ func (d *maildrop) add(into *mailbox.Chunk, c *storev1.Chunk) error {
 		d.size += m.size
 	}
 	return nil
+}
+
+// dayOf is when a message came into its mailbox, or at the latest.
+func dayOf(e mailbox.Entry) uint16 {
+	at := max(e.Saved, e.Received)
+	return uint16(min(max(at, 0)/(24*60*60), math.MaxUint16))
+}
+
+// expires tells of a message that EXPIRE takes (RFC 2449 §6.7): one that was read and has been here for all its days, or with
+// none left one that this session has read.
+func (d *maildrop) expires(m *message, today uint16) bool {
+	days := d.svc.cfg.ExpireDays
+	switch {
+	case days == nil:
+		return false
+	case *days == 0:
+		return m.state&retrieved != 0
+	}
+	return m.state&(retrieved|seen) != 0 && int(today)-int(m.day) > *days
 }
 
 // find gives the message of a number, unless it is deleted or there is none.
@@ -158,11 +238,16 @@ func (d *maildrop) find(n int) *message {
 // email tells where the body of message n lies; nil where the message is gone by now.
 func (d *maildrop) email(ctx context.Context, n int) (*storev1.Email, error) {
 	id := d.messages[n-1].email
+	ahead := 1
+	if n == d.last || n == d.last+1 {
+		ahead = readAhead
+	}
+	d.last = n
 	if e, known := d.emails[id]; known {
 		return e, nil
 	}
 	req := &storev1.EmailsRequest{Account: d.account, WithoutPartIndex: true}
-	for i := n - 1; i < len(d.messages) && len(req.Emails) < readAhead; i++ {
+	for i := n - 1; i < len(d.messages) && len(req.Emails) < ahead; i++ {
 		if d.messages[i].state&deleted == 0 {
 			req.Emails = append(req.Emails, uint64(d.messages[i].email))
 		}
@@ -203,6 +288,12 @@ func (d *maildrop) marked(want func(messageState) bool) (uids []byte, n int) {
 // remove is the UPDATE state (RFC 1939 §6): it removes what is marked. Messages that somebody else removed already are gone,
 // as they should be.
 func (d *maildrop) remove(ctx context.Context) error {
+	today := uint16(time.Now().Unix() / (24 * 60 * 60))
+	for i := range d.messages {
+		if d.expires(&d.messages[i], today) {
+			d.messages[i].state |= deleted
+		}
+	}
 	uids, n := d.marked(func(s messageState) bool { return s&deleted != 0 })
 	if n == 0 {
 		return nil // no UIDs would mean all of them

@@ -27,9 +27,18 @@ type output struct {
 	sent    func(n int)
 	lent    *[]byte
 	err     error // sticky
+	total   int64 // octets that left the buffer
 	// whole is how much of what is gathered are whole replies; begun tells that a part of the one behind has left.
 	whole int
 	begun bool
+}
+
+// written is how many octets were said so far.
+func (out *output) written() int64 {
+	if out.lent == nil {
+		return out.total
+	}
+	return out.total + int64(len(*out.lent))
 }
 
 // mark tells that what was gathered so far are whole replies.
@@ -90,6 +99,7 @@ func (out *output) release() {
 	if out.lent == nil {
 		return
 	}
+	out.total += int64(len(*out.lent))
 	// One that a long line made large is not worth keeping.
 	if b := (*out.lent)[:0]; cap(b) <= 4*outputBuffer {
 		*out.lent = b

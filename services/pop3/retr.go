@@ -67,7 +67,7 @@ func (c *session) send(n int, cut *cutter) result {
 		r.Length = topRead
 	}
 	first := true
-	var stuff stuffer
+	stuff := stuffer{ascii: !c.utf8}
 	for {
 		octets, done, err := c.sendRange(ctx, r, cut, &stuff, &first, watchdog)
 		switch {

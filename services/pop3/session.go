@@ -14,9 +14,12 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/mailfarm/mailfarm/internal/front"
 	"github.com/mailfarm/mailfarm/internal/obs"
+	"github.com/mailfarm/mailfarm/internal/presence"
 )
 
 // session is one connection. All but what mu guards belongs to its own goroutine.
@@ -47,6 +50,11 @@ type session struct {
 	began       time.Time
 	deadline    time.Time // of the line that is awaited
 
+	card  presence.Card
+	taken int64 // octets of commands before the one in progress
+	// farewell is why an operator, or who changed the account, ends the session; nil: nobody does.
+	farewell atomic.Pointer[presence.Farewell]
+
 	mu   sync.Mutex
 	idle bool // guarded by mu: waits for a command, so a drain may wake it
 }
@@ -54,15 +62,23 @@ type session struct {
 // errDrain ends sessions when the role stops.
 var errDrain = errors.New("server is stopping")
 
-func newSession(s *Service, nc net.Conn, client netip.Addr, implicit bool) *session {
+func newSession(s *Service, nc net.Conn, peer front.Peer) *session {
 	var b [8]byte
 	rand.Read(b[:])
-	c := &session{svc: s, id: hex.EncodeToString(b[:]), raw: nc, conn: nc, client: client, implicit: implicit, began: time.Now()}
+	c := &session{svc: s, id: hex.EncodeToString(b[:]), raw: nc, conn: nc, client: peer.Client, implicit: peer.ImplicitTLS, began: time.Now()}
 	c.ctx = context.Background() // It outlives the role's context: a drain ends it.
-	c.log = s.log.With(obs.ConnID(c.id), obs.Client(c.client.String()))
+	c.log = peer.Log(s.log).With(obs.ConnID(c.id), obs.Client(c.client.String()))
+	c.card.Begin("pop3", c.id, peer.Client.String(), c.began)
+	c.in.received = func(n int) {
+		s.metrics.received.Add(float64(n))
+		c.card.In.Add(uint64(n))
+	}
 	c.in.beforeRead = c.beforeRead
 	c.in.reset(nc)
-	c.out = output{conn: nc, timeout: s.cfg.WriteTimeout, sent: func(n int) { s.metrics.sent.Add(float64(n)) }}
+	c.out = output{conn: nc, timeout: s.cfg.WriteTimeout, sent: func(n int) {
+		s.metrics.sent.Add(float64(n))
+		c.card.Out.Add(uint64(n))
+	}}
 	return c
 }
 
@@ -114,7 +130,10 @@ func (c *session) beforeRead() error {
 	if err := c.raw.SetReadDeadline(c.deadline); err != nil {
 		return err
 	}
-	// Behind the deadline: a drain either is seen here, or comes later and moves the deadline.
+	// Behind the deadline: a drain either is seen here, or comes later and moves the deadline; so does a kick.
+	if c.farewell.Load() != nil {
+		return errKicked
+	}
 	if c.svc.front.Draining() {
 		return errDrain
 	}
@@ -150,7 +169,11 @@ func (c *session) hangUp(reason string) {
 // failed ends the session after an error of reading or writing.
 func (c *session) failed(err error) {
 	timeout := errors.Is(err, os.ErrDeadlineExceeded)
+	kicked := c.farewell.Load()
 	switch {
+	case kicked != nil && (errors.Is(err, errKicked) || timeout):
+		c.out.fail(goodbye(kicked))
+		c.hangUp("ended from outside")
 	case errors.Is(err, errWrite):
 		c.hangUp("write failed")
 	case errors.Is(err, errDrain), timeout && c.svc.front.Draining():
@@ -217,12 +240,12 @@ func (c *session) end() {
 
 // linger gives what was said last the time to arrive: closing with octets unread would make the system drop it.
 func (c *session) linger() {
-	tcp, ok := c.raw.(*net.TCPConn)
+	half, ok := c.raw.(interface{ CloseWrite() error })
 	if !ok || !c.closing || c.out.err != nil || c.reason == "quit" || c.reason == "connection lost" {
 		return
 	}
-	if tcp.CloseWrite() == nil && tcp.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
-		io.CopyN(io.Discard, tcp, lingerOctets) // whatever ends it, the connection is closed next
+	if half.CloseWrite() == nil && c.raw.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		io.CopyN(io.Discard, c.raw, lingerOctets) // whatever ends it, the connection is closed next
 	}
 }
 
@@ -240,6 +263,7 @@ func (c *session) handshake() bool {
 		return false
 	}
 	c.conn, c.secure = tc, true
+	c.card.Change(func(s *presence.State) { s.TLS = tls.VersionName(tc.ConnectionState().Version) })
 	c.in.reset(tc)
 	c.out.conn = tc
 	return true

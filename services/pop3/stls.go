@@ -34,7 +34,7 @@ func (c *session) stls(args []byte) result {
 	return good
 }
 
-// utf8On lets headers and replies be UTF-8 (RFC 6856 §2): they may be anyhow, so nothing changes.
+// utf8On lets headers be UTF-8 (RFC 6856 §2); see downgrade.
 func (c *session) utf8On(args []byte) result {
 	if r, fine := c.noArgs(args); !fine {
 		return r

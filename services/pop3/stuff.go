@@ -10,10 +10,20 @@ import "bytes"
 type stuffer struct {
 	inLine bool // the last octet was not LF
 	cr     bool // the last octet was CR
+	// ascii tells that headers in UTF-8 are downgraded.
+	ascii bool
+	down  downgrade
 }
 
-// append appends the next piece of the body to dst.
+// append appends the next piece of the message to dst.
 func (s *stuffer) append(dst, piece []byte) []byte {
+	if s.ascii {
+		piece = s.down.take(piece)
+	}
+	return s.stuff(dst, piece)
+}
+
+func (s *stuffer) stuff(dst, piece []byte) []byte {
 	for len(piece) > 0 {
 		if !s.inLine && piece[0] == '.' {
 			dst = append(dst, '.')
@@ -40,6 +50,9 @@ func (s *stuffer) append(dst, piece []byte) []byte {
 
 // end appends what ends the response.
 func (s *stuffer) end(dst []byte) []byte {
+	if s.ascii {
+		dst = s.stuff(dst, s.down.end())
+	}
 	switch {
 	case s.inLine && s.cr:
 		dst = append(dst, '\n')

@@ -6,11 +6,14 @@ import (
 	"time"
 )
 
+const maxRecipients = 10_000
+
 // Config of the router role.
 type Config struct {
 	// Batch is how many messages are routed together at most. Default 128.
 	Batch int `yaml:"batch"`
-	// MaxRecipients bounds what aliases make of one message. Default 10,000.
+	// MaxRecipients bounds what aliases make of one message. Default and most 10,000: a message goes to the ledger in one
+	// call (rpc.MaxMessage, 32 MiB), and a recipient has up to 3 KiB of addresses and replies.
 	MaxRecipients int `yaml:"max_recipients"`
 	// MaxAliasDepth bounds aliases of aliases. Default 20.
 	MaxAliasDepth int `yaml:"max_alias_depth"`
@@ -27,7 +30,7 @@ func (c *Config) Defaults() {
 	for _, d := range []struct {
 		v   *int
 		def int
-	}{{&c.Batch, 128}, {&c.MaxRecipients, 10_000}, {&c.MaxAliasDepth, 20}, {&c.MaxHops, 50}} {
+	}{{&c.Batch, 128}, {&c.MaxRecipients, maxRecipients}, {&c.MaxAliasDepth, 20}, {&c.MaxHops, 50}} {
 		if *d.v == 0 {
 			*d.v = d.def
 		}
@@ -50,6 +53,9 @@ func (c *Config) Validate() error {
 		if f.v < 1 {
 			errs = append(errs, fmt.Errorf("%s: %d is below 1", f.key, f.v))
 		}
+	}
+	if c.MaxRecipients > maxRecipients {
+		errs = append(errs, fmt.Errorf("max_recipients: %d is above %d", c.MaxRecipients, maxRecipients))
 	}
 	if c.GiveUpAfter < time.Second {
 		errs = append(errs, fmt.Errorf("give_up_after: %v is below 1s", c.GiveUpAfter))

@@ -11,41 +11,63 @@ import (
 	"github.com/mailfarm/mailfarm/internal/envelope"
 	"github.com/mailfarm/mailfarm/internal/fault"
 	"github.com/mailfarm/mailfarm/internal/obs"
+	"github.com/mailfarm/mailfarm/internal/rpc"
 	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
+// maxRecord is how much one Record call carries at most, octets, unless one message alone is more: its answer tells the same
+// rows with what became of them, and each has room for a reply.
+const maxRecord = rpc.MaxMessage / 4
+
 // record enters the jobs in the ledger and returns those that are to be hinted, with their rows as they stand there. After
-// an error it returns all jobs not yet ended.
+// an error it returns all jobs: what was entered already is not entered again.
 func (s *Service) record(ctx context.Context, jobs []*job) ([]*job, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
-	defer cancel()
-	req := &storev1.RecordRequest{Messages: make([]*storev1.Routed, 0, len(jobs))}
+	messages := make([]*storev1.Routed, 0, len(jobs))
 	for _, j := range jobs {
 		number(j)
 		children, err := s.bounce(ctx, j)
 		if err != nil {
 			return jobs, err
 		}
-		req.Messages = append(req.Messages, &storev1.Routed{Message: j.message, Recipients: j.rows, Children: children})
+		messages = append(messages, &storev1.Routed{Message: j.message, Recipients: j.rows, Children: children})
 	}
+	recorded := make([]*job, 0, len(jobs))
 	fault.Point("router.before-record")
-	resp, err := s.deps.Ledger.Record(ctx, req)
-	if err != nil {
-		return jobs, fmt.Errorf("record %d messages: %w", len(jobs), err)
-	}
-	fault.Point("router.after-record")
-	recorded := jobs[:0]
-	for i, r := range resp.Results {
-		if r.Conflict {
-			s.deps.Log.ErrorContext(ctx, "queue id exists with another body", obs.QueueID(jobs[i].id))
-			jobs[i].work.Poison(fmt.Errorf("queue id %s exists in the ledger with another body", jobs[i].id))
-			continue
+	for done := 0; done < len(jobs); {
+		results, err := s.enter(ctx, messages[done:])
+		if err != nil {
+			return jobs, err
 		}
-		jobs[i].rows = r.Recipients
-		recorded = append(recorded, jobs[i])
+		for _, r := range results {
+			j := jobs[done]
+			done++
+			if r.Conflict {
+				s.deps.Log.ErrorContext(ctx, "queue id exists with another body", obs.QueueID(j.id))
+				j.work.Poison(fmt.Errorf("queue id %s exists in the ledger with another body", j.id))
+				continue
+			}
+			j.rows = r.Recipients
+			recorded = append(recorded, j)
+		}
+		fault.Point("router.after-record")
 	}
 	return recorded, nil
+}
+
+// enter records the first of messages, as many as go into one call and its answer: one at least.
+func (s *Service) enter(ctx context.Context, messages []*storev1.Routed) ([]*storev1.RecordResult, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	messages = messages[:rpc.Fits(messages, maxRecord)]
+	resp, err := s.deps.Ledger.Record(ctx, &storev1.RecordRequest{Messages: messages})
+	if err != nil {
+		return nil, fmt.Errorf("record %d messages: %w", len(messages), err)
+	}
+	if n := len(resp.Results); n == 0 || n > len(messages) {
+		return nil, fmt.Errorf("record %d messages: got %d results", len(messages), n)
+	}
+	return resp.Results, nil
 }
 
 // number gives the rows that aliases added the numbers behind the envelope's own. The order of rows is that of the look-up,
@@ -173,7 +195,8 @@ func (s *Service) tell(ctx context.Context, j *job) {
 		s.metrics.recipients.WithLabelValues(stateName(row.State)).Inc()
 		s.deps.Trace.Emit(&mailv1.TraceEvent{
 			Stage: "router", Event: stateName(row.State), QueueId: j.message.QueueId, ReversePath: j.message.Envelope.ReversePath,
-			ForwardPath: row.ForwardPath, Detail: destination(row), MessageId: j.message.Envelope.MessageId, DurationUs: took.Microseconds(),
+			ForwardPath: row.ForwardPath, Detail: destination(row), MessageId: j.message.Envelope.MessageId,
+			Client: j.message.Envelope.GetClient().GetAddress(), DurationUs: took.Microseconds(),
 		})
 		if row.State == storev1.State_STATE_BOUNCED {
 			s.deps.Log.InfoContext(ctx, "bounced", obs.QueueID(j.id), obs.ReversePath(envelope.ReversePath(j.message.Envelope.ReversePath)),

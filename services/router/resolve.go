@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/mailfarm/mailfarm/internal/envelope"
 	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
 	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
@@ -69,21 +72,52 @@ func (s *Service) settleWhole(j *job) bool {
 	return true
 }
 
+// maxLookUp is how many addresses one call to the directory has at most.
+const maxLookUp = 20_000
+
+// lookUp asks for each address of a level once, however many messages go to it.
 func (s *Service) lookUp(ctx context.Context, level []candidate) ([]*directoryv1.Resolution, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
-	defer cancel()
-	req := &directoryv1.ResolveRequest{Addresses: make([]string, len(level))}
+	found := make(map[string]*directoryv1.Resolution, len(level))
+	var addresses []string
+	for _, c := range level {
+		if _, twice := found[c.recipient.ForwardPath]; !twice {
+			found[c.recipient.ForwardPath] = nil
+			addresses = append(addresses, c.recipient.ForwardPath)
+		}
+	}
+	for some := range slices.Chunk(addresses, maxLookUp) {
+		if err := s.ask(ctx, some, found); err != nil {
+			return nil, err
+		}
+	}
+	answers := make([]*directoryv1.Resolution, len(level))
 	for i, c := range level {
-		req.Addresses[i] = c.recipient.ForwardPath
+		answers[i] = found[c.recipient.ForwardPath]
 	}
-	resp, err := s.deps.Directory.Resolve(ctx, req)
+	return answers, nil
+}
+
+// ask looks addresses up: in two calls where the aliases among them have too many targets for one answer.
+func (s *Service) ask(ctx context.Context, addresses []string, found map[string]*directoryv1.Resolution) error {
+	call, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	resp, err := s.deps.Directory.Resolve(call, &directoryv1.ResolveRequest{Addresses: addresses})
+	if half := len(addresses) / 2; status.Code(err) == codes.ResourceExhausted && half > 0 {
+		if err := s.ask(ctx, addresses[:half], found); err != nil {
+			return err
+		}
+		return s.ask(ctx, addresses[half:], found)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("look up %d recipients: %w", len(level), err)
+		return fmt.Errorf("look up %d recipients: %w", len(addresses), err)
 	}
-	if len(resp.Resolutions) != len(level) {
-		return nil, fmt.Errorf("look up %d recipients: got %d answers", len(level), len(resp.Resolutions))
+	if len(resp.Resolutions) != len(addresses) {
+		return fmt.Errorf("look up %d recipients: got %d answers", len(addresses), len(resp.Resolutions))
 	}
-	return resp.Resolutions, nil
+	for i, a := range addresses {
+		found[a] = resp.Resolutions[i]
+	}
+	return nil
 }
 
 // settle makes the row of one candidate and returns the candidates that an alias adds.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/mailfarm/mailfarm/internal/blob"
@@ -74,9 +76,25 @@ func (s *Service) route(ctx context.Context, batch []*bus.Work) {
 		s.retry(ctx, jobs, "resolve", err)
 		return
 	}
+	s.finish(ctx, jobs)
+}
+
+// finish records, hints and lets go. Where the ledger says that a batch can never be right, each message is tried alone, so
+// that the one at fault holds up no other.
+func (s *Service) finish(ctx context.Context, jobs []*job) {
 	jobs, err := s.record(ctx, jobs)
-	if err != nil {
+	switch {
+	case err == nil:
+	case status.Code(err) != codes.InvalidArgument:
 		s.retry(ctx, jobs, "record", err)
+		return
+	case len(jobs) == 1:
+		jobs[0].work.Poison(err)
+		return
+	default:
+		for _, j := range jobs {
+			s.finish(ctx, []*job{j})
+		}
 		return
 	}
 	if err := s.hint(ctx, jobs); err != nil {
@@ -113,6 +131,9 @@ func (s *Service) decode(ctx context.Context, w *bus.Work) (*job, error) {
 	id, err := envelope.QueueIDFrom(m.QueueId)
 	if err != nil {
 		return nil, poisonError{err}
+	}
+	if _, err := blob.IDFrom(m.BlobId); err != nil {
+		return nil, poisonError{fmt.Errorf("message %s: %w", id, err)}
 	}
 	if m.Envelope == nil {
 		if err := s.readTail(ctx, m); err != nil {
@@ -160,5 +181,8 @@ func (s *Service) bury(ctx context.Context, w *bus.Work, reason string) error {
 		j.rows = append(j.rows, s.row(j, r, storev1.State_STATE_DEAD, storev1.Destination_DESTINATION_NONE, reason))
 	}
 	_, err = s.deps.Ledger.Record(ctx, &storev1.RecordRequest{Messages: []*storev1.Routed{{Message: j.message, Recipients: j.rows}}})
+	if status.Code(err) == codes.InvalidArgument {
+		return nil // it has no place in the ledger; a message whose frame exists is found by recovery
+	}
 	return err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -13,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/mailfarm/mailfarm/internal/acl"
 	"github.com/mailfarm/mailfarm/internal/blob"
 	"github.com/mailfarm/mailfarm/internal/fault"
 	"github.com/mailfarm/mailfarm/internal/index"
@@ -43,13 +43,20 @@ func (s *mailboxes) Append(stream grpc.ClientStreamingServer[storev1.AppendReque
 	for i := range a.messages {
 		a.list = append(a.list, *a.messages[i])
 	}
-	r, err := s.deps.Mailboxes.Append(stream.Context(), a.account, a.name, a.list)
+	r, err := s.deps.Mailboxes.AppendOnce(stream.Context(), a.account, a.name, a.list, a.once)
 	if err != nil {
 		return toStatus(err)
 	}
 	fault.Point("append.after-entries")
 	s.metrics.appended.Add(float64(len(a.list)))
-	s.changed(a.account, r.ModSeq, r.Mailbox)
+	var boxes []mailbox.ID
+	if r.Mailbox != 0 {
+		boxes = append(boxes, r.Mailbox)
+	}
+	if from := a.once.Replace; from != 0 && from != r.Mailbox {
+		boxes = append(boxes, from)
+	}
+	s.changed(a.account, r.ModSeq, boxes...)
 	resp := &storev1.AppendResponse{UidValidity: uint32(r.UIDValidity), Mailbox: uint64(r.Mailbox)}
 	for _, uid := range r.UIDs {
 		resp.Uids = append(resp.Uids, uint32(uid))
@@ -64,42 +71,36 @@ type appending struct {
 	commits *errgroup.Group
 	account mailbox.AccountID
 	name    string
+	// rights are those of who appends.
+	rights acl.Rights
 	// messages are those that have ended; commits fill in where their frames are.
 	messages []*index.Message
 	list     []index.Message
+	once     index.Once
 
 	// draft is nil between messages; current, indexer and size belong to it.
 	draft   blob.Draft
 	current *index.Message
 	indexer *message.Indexer
 	size    int64
+	unsized bool
 }
 
 func (a *appending) receive(stream grpc.ClientStreamingServer[storev1.AppendRequest, storev1.AppendResponse]) error {
-	for {
-		req, err := stream.Recv()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		if a.ctx.Err() != nil {
-			return a.ctx.Err() // a commit failed: Wait tells why
-		}
+	err := receive(a.ctx, stream, func(req *storev1.AppendRequest) error {
 		switch part := req.GetPart().(type) {
 		case *storev1.AppendRequest_Start:
-			err = a.start(part.Start)
+			return a.start(part.Start)
 		case *storev1.AppendRequest_Data:
-			err = a.data(part.Data)
+			return a.data(part.Data)
 		case *storev1.AppendRequest_End:
-			err = a.end()
+			return a.end()
 		default:
-			err = invalid("append without a part")
+			return invalid("append without a part")
 		}
-		if err != nil {
-			return err
-		}
+	})
+	if err != nil {
+		return err
 	}
 	if a.draft != nil || len(a.messages) == 0 {
 		return invalid("append ends within a message or without one")
@@ -125,34 +126,92 @@ func (a *appending) start(start *storev1.AppendStart) error {
 	if a.account != 0 && (a.account != id || a.name != name) {
 		return invalid("append goes to two mailboxes")
 	}
+	if a.account == 0 {
+		a.rights, a.once.Reader = acl.All, a.reader(start)
+		if foreign(start) {
+			if a.rights, _, err = a.rightsNamed(a.ctx, start, name); err != nil {
+				return err
+			}
+		}
+		if err := check(a.rights, acl.Insert); err != nil {
+			return err
+		}
+		if err := a.begin(start); err != nil {
+			return err
+		}
+	}
 	a.account, a.name = id, name
 	flags, err := flagNames(start.GetFlags())
 	if err != nil {
 		return err
 	}
-	if start.GetSize() < 0 {
-		return invalid("size of %d octets", start.GetSize())
+	flags = permitted(flags, a.rights) // without a word, RFC 4314 §4
+	if err := a.open(start.GetSize(), start.GetReceivedNs(), flags); err != nil {
+		return err
 	}
-	if start.GetSize() > a.cfg.MaxMessageBytes {
-		return status.Errorf(codes.OutOfRange, "message of %d octets, more than %d", start.GetSize(), a.cfg.MaxMessageBytes)
+	a.unsized = start.GetUnsized()
+	return nil
+}
+
+// open begins a message.
+func (a *appending) open(size, receivedNs int64, flags []string) (err error) {
+	if size < 0 {
+		return invalid("size of %d octets", size)
+	}
+	if size > a.cfg.MaxMessageBytes {
+		return status.Errorf(codes.OutOfRange, "message of %d octets, more than %d", size, a.cfg.MaxMessageBytes)
 	}
 	received := a.deps.Now()
-	if ns := start.GetReceivedNs(); ns != 0 {
-		received = time.Unix(0, ns)
+	if receivedNs != 0 {
+		received = time.Unix(0, receivedNs)
 	}
 	if a.draft, err = a.deps.Blobs.Create(blob.ID{}); err != nil {
 		return fmt.Errorf("append: begin body: %w", err)
 	}
-	a.current = &index.Message{Size: start.GetSize(), Received: received, Flags: flags}
-	a.indexer, a.size = &message.Indexer{}, 0
+	a.current = &index.Message{Size: size, Received: received, Flags: flags}
+	a.indexer, a.size, a.unsized = &message.Indexer{}, 0, false
 	return nil
+}
+
+// begin reads what the first start says of the whole call.
+func (a *appending) begin(start *storev1.AppendStart) error {
+	if op := start.GetOperation(); len(op) > 0 {
+		var err error
+		if a.once.Operation, err = operation(op); err != nil {
+			return err
+		}
+	}
+	if start.GetReplaceMailbox() == 0 {
+		return nil
+	}
+	_, box, err := accountAndBox(start.GetAccount(), start.GetReplaceMailbox())
+	if err != nil {
+		return err
+	}
+	if err := a.may(a.ctx, start, box, acl.Deleted|acl.Expunge); err != nil {
+		return err
+	}
+	a.once.Replace, a.once.ReplaceUID = box, mailbox.UID(start.GetReplaceUid())
+	return nil
+}
+
+// operation reads the name of a call that is done once.
+func operation(b []byte) (op index.Operation, err error) {
+	if copy(op[:], b) != len(b) || len(b) < len(op) || op == (index.Operation{}) {
+		return op, invalid("operation of %d octets, or all zero; it has %d", len(b), len(op))
+	}
+	return op, nil
 }
 
 func (a *appending) data(data []byte) error {
 	if a.draft == nil {
 		return invalid("append has data outside of a message")
 	}
-	if a.size += int64(len(data)); a.size > a.current.Size {
+	a.size += int64(len(data))
+	switch {
+	case a.unsized && a.size > a.cfg.MaxMessageBytes:
+		return status.Errorf(codes.OutOfRange, "message of more than %d octets", a.cfg.MaxMessageBytes)
+	case !a.unsized && a.size > a.current.Size:
 		return invalid("message has more than the %d octets announced", a.current.Size)
 	}
 	a.indexer.Write(data) // never fails
@@ -166,6 +225,9 @@ func (a *appending) data(data []byte) error {
 func (a *appending) end() error {
 	if a.draft == nil {
 		return invalid("append ends a message that has not begun")
+	}
+	if a.unsized {
+		a.current.Size = a.size
 	}
 	if a.size != a.current.Size {
 		return invalid("message has %d octets of the %d announced", a.size, a.current.Size)

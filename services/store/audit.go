@@ -5,32 +5,46 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/mailfarm/mailfarm/internal/blob"
 	"github.com/mailfarm/mailfarm/internal/envelope"
 	"github.com/mailfarm/mailfarm/internal/ledger"
 	"github.com/mailfarm/mailfarm/internal/obs"
-	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
 // auditor accounts for every accepted recipient by comparing sets of (queue id, recipient number): blobs, ledger, index.
 //
-// It goes twice, in batches, so that its memory does not grow with the farm. First over the ledger: every row recorded
-// before the audit began is counted in its state; one that says delivered must have its dedupe row in the index and
-// its frame, one that waits its frame. Then over the blob store: every accepted recipient must have a row, or be on its way to one:
-// young, at or behind recovery's checkpoint, in the outbox; or be settled on record. What is none of these is unaccounted.
+// It goes twice, in batches, so that its memory does not grow with the farm. First over the ledger: every row that it meets
+// is counted in its state; one that says delivered must have its dedupe row in the index and its frame, one that waits its
+// frame. Then over the blob store: every accepted recipient must have a row, which is counted now if the first pass did not
+// meet it, or be on its way to one: young, at or behind recovery's checkpoint, in the outbox; or be settled on record. What
+// is none of these is unaccounted.
+//
+// What is settled stays as it is, so it is counted once and kept: the ledger by hours, the blob store by stretches of
+// segments, each with the ids of what is still open in it. A later audit adds up what was kept and looks at what is open and
+// new. Whoever changes what was kept takes it away in the same transaction (ledger.Audits). A full audit looks at everything
+// again: it finds what was settled and is lost since.
 type auditor struct {
-	ledger  ledger.Ledger
-	blobs   blob.Store
-	cfg     *LedgerConfig
-	now     func() time.Time
-	log     *slog.Logger
-	metrics *ledgerMetrics
+	ledger ledger.Ledger
+	blobs  blob.Store
+	cfg    *LedgerConfig
+	holder string
+	// referred is LedgerDeps.Referred.
+	referred func(ctx context.Context, ids []blob.ID) ([]bool, error)
+	now      func() time.Time
+	log      *slog.Logger
+	metrics  *auditMetrics
 
 	mu sync.Mutex // held by the audit that runs
+
+	// next is when the worker audits again, stepped when it last looked; only the worker uses them.
+	next, stepped time.Time
 }
 
 const (
@@ -38,31 +52,132 @@ const (
 	auditBatch = 512
 	// maxFindings bounds what an audit tells one by one; it counts all.
 	maxFindings = 1000
+	// maxOpen is how many open ids are kept with an hour or a stretch; with more it is looked at as a whole again.
+	maxOpen = 4096
+	// maxStretch is how many frames are kept as one stretch.
+	maxStretch = 1 << 16
+	// maxUnread is how many frames and incarnations may answer with errors before an audit ends.
+	maxUnread = 16
+	// recordedLate is how far clocks may differ, and how long a message may take from its time of recording to its commit.
+	recordedLate = 2 * time.Minute
+	// maxRecent bounds what is remembered of messages that were recorded lately; with more, less of the time counts as lately.
+	maxRecent = 1 << 17
+	// unreadPause is when the worker audits again at the latest, where not all could be read.
+	unreadPause = time.Minute
+	// maxDamaged bounds what is remembered of lost frames, so that one that is met damaged is not counted twice.
+	maxDamaged = 1 << 16
 )
 
 // auditNames are the counts of an audit, as in AuditResponse, in JSON and in metrics.
 var auditNames = []string{"accepted", "delivered", "relayed", "bounced", "expanded", "discarded", "quarantined", "pending",
 	"queued", "held", "dead", "unaccounted", "added", "generated", "frames"}
 
+// auditFields are the counts in the order of auditNames.
+func auditFields(r *storev1.AuditResponse) []*uint64 {
+	return []*uint64{&r.Accepted, &r.Delivered, &r.Relayed, &r.Bounced, &r.Expanded, &r.Discarded, &r.Quarantined, &r.Pending,
+		&r.Queued, &r.Held, &r.Dead, &r.Unaccounted, &r.Added, &r.Generated, &r.Frames}
+}
+
 // auditCounts tells the counts in the order of auditNames.
 func auditCounts(r *storev1.AuditResponse) []uint64 {
-	return []uint64{r.Accepted, r.Delivered, r.Relayed, r.Bounced, r.Expanded, r.Discarded, r.Quarantined, r.Pending,
-		r.Queued, r.Held, r.Dead, r.Unaccounted, r.Added, r.Generated, r.Frames}
+	counts := make([]uint64, len(auditNames))
+	for i, n := range auditFields(r) {
+		counts[i] = *n
+	}
+	return counts
 }
 
-// step is the worker's audit of everything.
+// addCounts adds counts and findings, of these at most maxFindings.
+func addCounts(to, more *storev1.AuditResponse) {
+	fields := auditFields(to)
+	for i, n := range auditFields(more) {
+		*fields[i] += *n
+	}
+	room := max(0, maxFindings-len(to.Findings))
+	to.Findings = append(to.Findings, more.Findings[:min(room, len(more.Findings))]...)
+}
+
+// step is the elected auditor's: it audits everything when it is time to, and at once when this process was elected.
 func (a *auditor) step(ctx context.Context) (more bool, err error) {
-	_, err = a.run(ctx, 0)
-	return false, err
+	now := a.now()
+	elected := a.stepped.IsZero() || now.Sub(a.stepped) > a.cfg.Lease
+	a.stepped = now
+	a.metrics.hold(now.Add(a.cfg.Lease))
+	if !elected && now.Before(a.next) {
+		return false, nil
+	}
+	a.metrics.busy(true)
+	err = a.report(ctx, now)
+	a.metrics.busy(false)
+	if isUnreadable(err) {
+		a.next = now.Add(min(a.cfg.AuditEvery, unreadPause)) // all else was looked at
+	}
+	if err != nil {
+		return false, err
+	}
+	a.stepped = a.now()
+	a.metrics.hold(a.stepped.Add(a.cfg.Lease))
+	a.next = now.Add(a.cfg.AuditEvery)
+	return false, nil
 }
 
-// run audits what was accepted since a time, nanoseconds since 1970; 0 is everything, which also sets the metrics.
-func (a *auditor) run(ctx context.Context, sinceNs int64) (*storev1.AuditResponse, error) {
+// report audits everything and keeps the result for all to see.
+func (a *auditor) report(ctx context.Context, now time.Time) error {
+	last, err := a.ledger.LastAudit(ctx)
+	if err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	if last.Auditor != a.holder {
+		a.log.InfoContext(ctx, "elected auditor", slog.String("before", last.Auditor))
+	}
+	report := ledger.AuditReport{Auditor: a.holder, Full: last.Full}
+	full := last.Result == nil || now.Sub(last.Full) >= a.cfg.AuditFullEvery
+	if full {
+		report.Full = now
+	}
+	if report.Result, err = a.run(ctx, &storev1.AuditRequest{Full: full}); err != nil {
+		return err
+	}
+	report.At = a.now()
+	if err := a.ledger.SaveAudit(ctx, report); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	a.metrics.show(report)
+	return nil
+}
+
+// answer serves an operator's request, on whichever process it comes to.
+func (a *auditor) answer(ctx context.Context, req *storev1.AuditRequest) (*storev1.AuditResponse, error) {
+	last, err := a.ledger.LastAudit(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	r := last.Result
+	switch {
+	case !req.Last:
+		if r, err = a.run(ctx, req); err != nil {
+			return nil, err
+		}
+	case r == nil:
+		return nil, fmt.Errorf("%w: there was no audit yet", ledger.ErrNotFound)
+	}
+	if last.Result != nil {
+		r.Auditor, r.AuditedNs = last.Auditor, last.At.UnixNano()
+	}
+	return r, nil
+}
+
+// run makes one audit.
+func (a *auditor) run(ctx context.Context, req *storev1.AuditRequest) (*storev1.AuditResponse, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	r := &audit{auditor: a, began: a.now(), out: &storev1.AuditResponse{}}
-	if sinceNs > 0 {
-		r.since = time.Unix(0, sinceNs)
+	r := &audit{auditor: a, full: req.Full, began: a.now(), out: &storev1.AuditResponse{}, lost: map[blob.Position]bool{}}
+	r.lately, r.recent = r.began.Add(-recordedLate), map[envelope.QueueID]time.Time{}
+	if req.SinceNs > 0 {
+		r.since = time.Unix(0, req.SinceNs)
+	}
+	if req.UntilNs > 0 {
+		r.until = time.Unix(0, req.UntilNs)
 	}
 	var err error
 	if r.checkpoints, err = a.ledger.Checkpoints(ctx); err != nil {
@@ -74,23 +189,24 @@ func (a *auditor) run(ctx context.Context, sinceNs int64) (*storev1.AuditRespons
 	if err := r.walkLedger(ctx); err != nil {
 		return nil, fmt.Errorf("audit the ledger: %w", err)
 	}
+	// Once more: the child of a recipient that the ledger called bounced stands there now, or its frame has a row already.
+	if err := r.readOutbox(ctx); err != nil {
+		return nil, fmt.Errorf("audit the outbox: %w", err)
+	}
 	if err := r.walkBlobs(ctx); err != nil {
 		return nil, fmt.Errorf("audit the blob store: %w", err)
 	}
 	if err := r.countOutbox(ctx); err != nil {
 		return nil, fmt.Errorf("audit the outbox: %w", err)
 	}
-	if sinceNs == 0 {
-		for i, n := range auditCounts(r.out) {
-			a.metrics.audit[auditNames[i]].Set(float64(n))
-		}
-		a.metrics.audited.Set(float64(a.now().UnixNano()) / 1e9)
-	}
 	if r.out.Unaccounted > 0 {
 		a.log.ErrorContext(ctx, "audit found unaccounted recipients", slog.Uint64("unaccounted", r.out.Unaccounted))
 		for _, f := range r.out.Findings[:min(len(r.out.Findings), 10)] {
 			a.log.ErrorContext(ctx, "unaccounted", obs.QueueID(idOf(f.QueueId)), obs.Recipient(uint32(f.Number)), obs.Reason(f.Problem))
 		}
+	}
+	if err := errors.Join(r.unread...); err != nil {
+		return nil, fmt.Errorf("audit found %d recipients unaccounted, but could not read everything: %w", r.out.Unaccounted, err)
 	}
 	return r.out, nil
 }
@@ -103,316 +219,140 @@ func idOf(b []byte) (id envelope.QueueID) {
 // audit is one run.
 type audit struct {
 	*auditor
-	began       time.Time
-	since       time.Time
-	checkpoints map[uint64]ledger.Checkpoint
+	full         bool
+	began        time.Time
+	since, until time.Time // zero is no bound
+	checkpoints  map[uint64]ledger.Checkpoint
 	// outbox holds the messages that stood in the outbox while the audit went on, with how many recipients each has.
 	outbox map[envelope.QueueID]uint64
+	// recent are the messages that the first pass counted and that were recorded after lately. The time alone does not tell
+	// what it met: a message is committed later than its time, which is another process's.
+	recent map[envelope.QueueID]time.Time
+	lately time.Time
+	// lost are places of frames that the ledger asked for in vain: what is met there is counted already.
+	lost map[blob.Position]bool
+	// unread are errors of what could not be read while the rest was looked at: the audit fails, but tells of what it found.
+	unread []error
 	out    *storev1.AuditResponse
 }
 
-func (r *audit) find(id envelope.QueueID, number int32, problem string) {
-	if len(r.out.Findings) < maxFindings {
-		r.out.Findings = append(r.out.Findings, &storev1.Finding{QueueId: id[:], Number: number, Problem: problem})
-	}
-}
-
-func (r *audit) unaccounted(id envelope.QueueID, number uint32, problem string) {
-	r.out.Unaccounted++
-	r.find(id, int32(number), problem)
-}
-
-func (r *audit) walkLedger(ctx context.Context) error {
-	var after envelope.QueueID
-	for {
-		page, err := r.ledger.Walk(ctx, after, auditBatch)
-		if err != nil {
-			return err
-		}
-		for i := range page {
-			m := &page[i]
-			after = m.ID
-			if m.Recorded.After(r.began) || m.Accepted.Before(r.since) {
-				continue
-			}
-			if err := r.countMessage(ctx, m); err != nil {
-				return err
-			}
-		}
-		if len(page) < auditBatch {
-			return nil
-		}
-	}
-}
-
-// countMessage counts the rows of a message, and recipients of its envelope that have none.
-func (r *audit) countMessage(ctx context.Context, m *ledger.Account) error {
-	generated := m.Kind == mailv1.Kind_KIND_GENERATED
-	lost, err := r.bodyLost(ctx, m)
-	if err != nil {
-		return err
-	}
-	for _, row := range m.Rows {
-		problem := problemOf(row)
-		switch {
-		case lost && !ledger.IsFinal(row.State):
-			problem = "it waits, but its frame is not in the blob store"
-		case lost && row.State == storev1.State_STATE_DELIVERED:
-			problem = "a mailbox has it, but its frame is not in the blob store"
-		}
-		switch {
-		case problem != "":
-			r.unaccounted(m.ID, row.Number, problem)
-		default:
-			r.countState(row.State)
-			if row.Filed && row.State != storev1.State_STATE_DELIVERED && ledger.IsFinal(row.State) {
-				r.find(m.ID, int32(row.Number), "a mailbox has it, although the ledger says "+row.State.String())
-			}
-		}
-		switch {
-		case generated:
-			r.out.Generated++
-		case row.Number >= m.Envelope:
-			r.out.Added++
-		default:
-			r.out.Accepted++
-		}
-	}
-	for n := range m.Envelope {
-		if !m.Has(n) {
-			r.unaccounted(m.ID, n, "the ledger has the message, but no row for the recipient")
-			if generated {
-				r.out.Generated++
-			} else {
-				r.out.Accepted++
-			}
-		}
+// passOver notes what could not be read, so that the audit goes on with the rest; an error where that is too much.
+func (r *audit) passOver(err error) error {
+	if r.unread = append(r.unread, err); len(r.unread) >= maxUnread {
+		return errors.Join(r.unread...)
 	}
 	return nil
 }
 
-// problemOf says what is wrong with a row, or nothing.
-func problemOf(row ledger.AccountRow) string {
-	if row.State == storev1.State_STATE_DELIVERED && !row.Filed {
-		return "the ledger says delivered, but no mailbox has it"
-	}
-	if row.State < storev1.State_STATE_QUEUED || row.State > storev1.State_STATE_DEAD {
-		return "the ledger has it in no state"
-	}
-	return ""
+// keeps tells whether what is settled is kept: all was asked for, and could be read.
+func (r *audit) keeps() bool { return !r.ranged() && len(r.unread) == 0 }
+
+// ranged tells whether only a part was asked for; nothing is kept then.
+func (r *audit) ranged() bool { return !r.since.IsZero() || !r.until.IsZero() }
+
+// asked tells whether what was accepted at a time was asked for.
+func (r *audit) asked(accepted time.Time) bool {
+	return !accepted.Before(r.since) && (r.until.IsZero() || !accepted.After(r.until))
 }
 
-// bodyLost tells whether a message that waits or lies in a mailbox has lost its frame.
-func (r *audit) bodyLost(ctx context.Context, m *ledger.Account) (bool, error) {
-	needed := false
-	for _, row := range m.Rows {
-		needed = needed || !ledger.IsFinal(row.State) || row.State == storev1.State_STATE_DELIVERED
+// met notes that the first pass counts a message, and tells whether it was recorded lately.
+func (r *audit) met(m *ledger.Account) bool {
+	if !m.Recorded.After(r.lately) {
+		return false
 	}
-	if !needed {
-		return false, nil
-	}
-	id, err := blob.IDFrom(m.BlobID)
-	if err != nil {
-		return true, nil
-	}
-	f, err := r.blobs.Open(ctx, id)
-	switch {
-	case errors.Is(err, blob.ErrNotFound), errors.Is(err, blob.ErrCorrupt):
-		return true, nil
-	case err != nil:
-		return false, fmt.Errorf("open frame %v: %w", id, err)
-	}
-	return false, f.Close()
-}
-
-func (r *audit) countState(s storev1.State) {
-	out := r.out
-	counts := map[storev1.State]*uint64{
-		storev1.State_STATE_QUEUED: &out.Queued, storev1.State_STATE_HELD: &out.Held, storev1.State_STATE_QUARANTINED: &out.Quarantined,
-		storev1.State_STATE_DELIVERED: &out.Delivered, storev1.State_STATE_RELAYED: &out.Relayed, storev1.State_STATE_BOUNCED: &out.Bounced,
-		storev1.State_STATE_EXPANDED: &out.Expanded, storev1.State_STATE_DISCARDED: &out.Discarded, storev1.State_STATE_DEAD: &out.Dead,
-	}
-	*counts[s]++
-}
-
-// walkBlobs looks for accepted recipients that the first pass cannot have met.
-func (r *audit) walkBlobs(ctx context.Context) error {
-	incarnations, err := r.blobs.Incarnations(ctx)
-	if err != nil {
-		return fmt.Errorf("list incarnations: %w", err)
-	}
-	for _, inc := range incarnations {
-		var frames []blob.Scanned
-		_, err := r.blobs.Scan(ctx, blob.Position{Incarnation: inc.ID}, func(f blob.Scanned) error {
-			r.out.Frames++
-			if f.Err != nil {
-				// Its recipients cannot be told any more: that there were some is what counts.
-				r.out.Accepted++
-				r.unaccounted(f.Meta.QueueID, 0, fmt.Sprintf("frame %v is damaged", f.ID))
-				return nil
+	r.recent[m.ID] = m.Recorded
+	for len(r.recent) > maxRecent {
+		newest := r.lately
+		for _, at := range r.recent {
+			if at.After(newest) {
+				newest = at
 			}
-			if f.Meta.Kind != blob.Accepted {
-				return nil
-			}
-			if frames = append(frames, f); len(frames) < auditBatch {
-				return nil
-			}
-			err := r.compare(ctx, frames)
-			frames = frames[:0]
-			return err
-		})
-		if err == nil {
-			err = r.compare(ctx, frames)
 		}
-		if err != nil {
-			return fmt.Errorf("incarnation %d: %w", inc.ID, err)
-		}
+		r.lately = r.lately.Add((newest.Sub(r.lately) + 1) / 2)
+		maps.DeleteFunc(r.recent, func(_ envelope.QueueID, at time.Time) bool { return !at.After(r.lately) })
 	}
-	return nil
+	return true
 }
 
-// compare finds the rows of accepted frames.
-func (r *audit) compare(ctx context.Context, frames []blob.Scanned) error {
-	if len(frames) == 0 {
+// counted tells whether the first pass has counted a message.
+func (r *audit) counted(m *ledger.Account) bool {
+	_, met := r.recent[m.ID]
+	return met || !m.Recorded.After(r.lately)
+}
+
+// rest lets mail go first.
+func (r *audit) rest(ctx context.Context) error {
+	if r.cfg.AuditPause < 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(r.cfg.AuditPause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
 		return nil
 	}
-	rows, err := r.ledger.Accounts(ctx, idsOf(frames))
-	if err != nil {
-		return err
-	}
-	var unknown []blob.Scanned
-	for i, f := range frames {
-		if rows[i] == nil {
-			unknown = append(unknown, f)
-			continue
-		}
-		if err := r.compareOne(ctx, f, rows[i]); err != nil {
-			return err
-		}
-	}
-	if len(unknown) == 0 {
-		return nil
-	}
-	return r.explain(ctx, unknown)
 }
 
-func idsOf(frames []blob.Scanned) [][]byte {
-	ids := make([][]byte, len(frames))
-	for i := range frames {
-		ids[i] = frames[i].Meta.QueueID[:]
+// finding is an unaccounted recipient, or with count false a fault found on the way.
+func finding(to *storev1.AuditResponse, id envelope.QueueID, number int32, problem string, count bool) {
+	if count {
+		to.Unaccounted++
 	}
-	return ids
+	if len(to.Findings) < maxFindings {
+		to.Findings = append(to.Findings, &storev1.Finding{QueueId: id[:], Number: number, Problem: problem})
+	}
 }
 
-// compareOne checks a frame against its message's rows. Those recorded since the audit began are counted here.
-func (r *audit) compareOne(ctx context.Context, f blob.Scanned, m *ledger.Account) error {
-	tail, err := decodeTail(f.Meta.Tail)
-	if err != nil {
-		r.out.Accepted++
-		r.unaccounted(f.Meta.QueueID, 0, err.Error())
-		return nil
-	}
-	if string(m.BlobID) != string(f.ID.Bytes()) {
-		for _, to := range tail.GetEnvelope().GetRecipients() {
-			r.out.Accepted++
-			r.unaccounted(f.Meta.QueueID, to.Number, fmt.Sprintf("the ledger has the id with another frame than %v", f.ID))
-		}
-		return nil
-	}
-	if m.Accepted.Before(r.since) {
-		return nil
-	}
-	if m.Recorded.After(r.began) {
-		if err := r.countMessage(ctx, m); err != nil {
-			return err
-		}
-	}
-	for _, to := range tail.GetEnvelope().GetRecipients() {
-		// What the message's row says it has was looked for by countMessage.
-		if to.Number >= m.Envelope && !m.Has(to.Number) {
-			r.out.Accepted++
-			r.unaccounted(m.ID, to.Number, "the frame has the recipient, the ledger does not")
-		}
-	}
-	return nil
+// unit is a storev1.AuditUnit in the making.
+type unit struct {
+	*storev1.AuditUnit
+	// broken is one that cannot be kept.
+	broken bool
 }
 
-// unknownFrame is an accepted frame that the ledger has no row of.
-type unknownFrame struct {
-	blob.Scanned
-	tail     *mailv1.FrameTail
-	decision ledger.Decision
-	waiting  bool
+func newUnit() *unit { return &unit{AuditUnit: &storev1.AuditUnit{Counts: &storev1.AuditResponse{}}} }
+
+// add enters one message or frame: its counts where it is settled, else its id.
+func (u *unit) add(one *storev1.AuditResponse, settled bool, id []byte, accepted time.Time) {
+	u.saw(accepted)
+	if settled {
+		addCounts(u.Counts, one)
+		return
+	}
+	if u.Open = append(u.Open, id); len(u.Open) > maxOpen {
+		u.broken, u.Open = true, u.Open[:0]
+	}
 }
 
-// explain says why accepted frames have no rows.
-func (r *audit) explain(ctx context.Context, frames []blob.Scanned) error {
-	ids := idsOf(frames)
-	decisions, err := r.ledger.Decisions(ctx, ids)
-	if err != nil {
-		return err
+// saw widens the unit's time by that of one that belongs to it.
+func (u *unit) saw(accepted time.Time) {
+	ns := accepted.UnixNano()
+	if u.Looked == 0 || ns < u.FirstNs {
+		u.FirstNs = ns
 	}
-	waiting, err := r.ledger.Waiting(ctx, ids)
-	if err != nil {
-		return err
+	if u.Looked == 0 || ns > u.LastNs {
+		u.LastNs = ns
 	}
-	// What was routed, or pruned, while we looked has its explanation by now.
-	rows, err := r.ledger.Accounts(ctx, ids)
-	if err != nil {
-		return err
-	}
-	pruned, err := r.ledger.PrunedBefore(ctx)
-	if err != nil {
-		return err
-	}
-	for i, f := range frames {
-		if rows[i] != nil {
-			if err := r.compareOne(ctx, f, rows[i]); err != nil {
-				return err
-			}
-			continue
-		}
-		u := unknownFrame{Scanned: f, decision: decisions[i], waiting: waiting[i]}
-		u.tail, err = decodeTail(f.Meta.Tail)
-		if err == nil && len(u.tail.GetEnvelope().GetRecipients()) == 0 {
-			err = errNoRecipient
-		}
-		if err != nil {
-			r.out.Accepted++
-			r.unaccounted(f.Meta.QueueID, 0, err.Error())
-			continue
-		}
-		r.explainOne(u, pruned)
-	}
-	return nil
+	u.Looked++
 }
 
-func (r *audit) explainOne(f unknownFrame, pruned time.Time) {
-	accepted := time.Unix(0, f.tail.GetEnvelope().GetAcceptedNs())
-	passed := r.checkpoints[f.ID.Incarnation].Passed(f.ID)
-	verdict := f.tail.GetVerdict().GetAction()
-	if accepted.Before(r.since) || verdict == mailv1.Action_ACTION_REJECT {
-		return // not asked for, or never accepted
+// inside tells whether all of a unit, or none of it, was asked for.
+func (r *audit) inside(u *storev1.AuditUnit) (all, none bool) {
+	first, last := time.Unix(0, u.FirstNs), time.Unix(0, u.LastNs)
+	all = r.asked(first) && r.asked(last)
+	none = last.Before(r.since) || !r.until.IsZero() && first.After(r.until)
+	return all, none && u.Looked > 0
+}
+
+func decodeUnit(b []byte) (*storev1.AuditUnit, error) {
+	u := &storev1.AuditUnit{}
+	if err := proto.Unmarshal(b, u); err != nil {
+		return nil, fmt.Errorf("decode what an audit kept: %w", err)
 	}
-	count, problem := (*uint64)(nil), ""
-	switch {
-	case f.decision == ledger.Undecided:
-		problem = "it is beyond recovery's horizon: release or delete it"
-	case f.decision == ledger.Discarded, verdict == mailv1.Action_ACTION_DISCARD:
-		count = &r.out.Discarded
-	case f.decision == ledger.Released, f.waiting, !passed:
-		count = &r.out.Pending
-	case accepted.Before(pruned):
-		return // final and old: its rows went
-	default:
-		problem = "it is durable and behind recovery's checkpoint, but not in the ledger"
+	if u.Counts == nil {
+		u.Counts = &storev1.AuditResponse{}
 	}
-	for _, to := range f.tail.GetEnvelope().GetRecipients() {
-		r.out.Accepted++
-		if problem != "" {
-			r.unaccounted(f.Meta.QueueID, to.Number, problem)
-			continue
-		}
-		*count++
-	}
+	return u, nil
 }

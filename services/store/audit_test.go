@@ -120,9 +120,11 @@ func TestAuditTellsOfDamage(t *testing.T) {
 	if _, err := segment.WriteAt([]byte("spoiled!"), at); err != nil {
 		t.Fatal(err)
 	}
-	got := w.audit()
-	if got.Unaccounted != 3 || got.Pending != 1 || got.Frames != 2 {
-		t.Errorf("got %v, want the frame, the mailbox's copy and the recipient that waits for it unaccounted", got)
+	for _, full := range []bool{false, true} {
+		got := w.auditAs(&storev1.AuditRequest{Full: full})
+		if got.Accepted != 3 || got.Unaccounted != 2 || got.Pending != 1 || got.Frames != 2 {
+			t.Errorf("full %t: got %v, want the mailbox's copy and the recipient that waits for it unaccounted, each once", full, got)
+		}
 	}
 }
 

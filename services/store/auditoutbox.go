@@ -37,7 +37,7 @@ func (r *audit) readOutbox(ctx context.Context) error {
 }
 
 // countOutbox counts what stood in the outbox when the audit began or stands there now: pending, unless the ledger has it
-// by now. The walk over the ledger has passed over what was recorded meanwhile.
+// by now. What was recorded behind the walk over the ledger is counted here.
 func (r *audit) countOutbox(ctx context.Context) error {
 	if err := r.readOutbox(ctx); err != nil {
 		return err
@@ -58,8 +58,9 @@ func (r *audit) countOutbox(ctx context.Context) error {
 			case m == nil:
 				r.out.Pending += r.outbox[idOf(batch[i])]
 				r.out.Generated += r.outbox[idOf(batch[i])]
-			case m.Recorded.After(r.began):
-				if err := r.countMessage(ctx, m); err != nil {
+			default:
+				c := compared{counts: r.out}
+				if err := r.countLate(ctx, m, &c); err != nil {
 					return err
 				}
 			}

@@ -20,6 +20,9 @@ func (s *mailboxes) Create(ctx context.Context, req *storev1.CreateRequest) (*st
 	if err != nil {
 		return nil, err
 	}
+	if err := s.mayCreate(ctx, req, name, use); err != nil {
+		return nil, err
+	}
 	m, seq, err := s.deps.Mailboxes.Create(ctx, a, name, use)
 	if err != nil {
 		return nil, toStatus(err)

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 
+	"github.com/mailfarm/mailfarm/internal/acl"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
@@ -14,6 +15,9 @@ func (s *mailboxes) Delete(ctx context.Context, req *storev1.DeleteRequest) (*st
 	}
 	name, err := boxName(req.GetName())
 	if err != nil {
+		return nil, err
+	}
+	if err := s.mayNamed(ctx, req, name, acl.Delete); err != nil {
 		return nil, err
 	}
 	seq, err := s.deps.Mailboxes.Delete(ctx, a, name)

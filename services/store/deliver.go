@@ -19,38 +19,69 @@ import (
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
-// Deliver files a batch in one write. What is wrong with one delivery makes that one FAILED, not its neighbours.
+// Deliver files a batch in one write, or in several where part indexes that must be read from frames are large: those of one
+// write are in memory at once. An error leaves open which were filed; a repeat files the rest. What is wrong with one delivery makes that one FAILED, not its neighbours.
 func (s *mailboxes) Deliver(ctx context.Context, req *storev1.DeliverRequest) (*storev1.DeliverResponse, error) {
 	if len(req.GetDeliveries()) > MaxDeliveries {
 		return nil, invalid("%d deliveries, more than %d", len(req.GetDeliveries()), MaxDeliveries)
 	}
 	start := time.Now()
 	resp := &storev1.DeliverResponse{Results: make([]*storev1.DeliverResult, len(req.GetDeliveries()))}
-	list := make([]index.Delivery, 0, len(req.GetDeliveries()))
-	place := make([]int, 0, len(req.GetDeliveries())) // of a delivery in the request
+	var list []index.Delivery
+	var place []int // of a delivery in the request
+	octets := 0
+	file := func() error {
+		if len(list) == 0 {
+			return nil
+		}
+		results, err := s.deps.Mailboxes.Deliver(ctx, list)
+		if err != nil {
+			return toStatus(err)
+		}
+		fault.Point("store.before-deliver-notify")
+		s.notifyDelivered(list, results)
+		s.traceDelivered(list, results, time.Since(start))
+		for i := range results {
+			resp.Results[place[i]] = s.deliverResult(ctx, req.GetDeliveries()[place[i]], &results[i])
+		}
+		list, place, octets = nil, nil, 0
+		return nil
+	}
 	for i, d := range req.GetDeliveries() {
 		delivery, err := s.delivery(ctx, d)
 		if err != nil {
 			resp.Results[i] = s.deliverResult(ctx, d, &index.DeliverResult{Status: index.Failed, Err: err})
 			continue
 		}
-		list, place = append(list, delivery), append(place, i)
+		list, place, octets = append(list, delivery), append(place, i), octets+len(delivery.PartIndex)
+		if octets < maxTails {
+			continue
+		}
+		if err := file(); err != nil {
+			return nil, err
+		}
 	}
-	if len(list) > 0 {
-		results, err := s.deps.Mailboxes.Deliver(ctx, list)
-		if err != nil {
-			return nil, toStatus(err)
-		}
-		fault.Point("store.before-deliver-notify")
-		s.notifyDelivered(list, results)
-		for i := range results {
-			resp.Results[place[i]] = s.deliverResult(ctx, req.GetDeliveries()[place[i]], &results[i])
-		}
+	if err := file(); err != nil {
+		return nil, err
 	}
 	s.metrics.batch.Observe(float64(len(req.GetDeliveries())))
 	s.metrics.deliverTime.Observe(time.Since(start).Seconds())
 	fault.Point("store.before-deliver-reply")
 	return resp, nil
+}
+
+// traceDelivered tells a collector of what was filed.
+func (s *mailboxes) traceDelivered(list []index.Delivery, results []index.DeliverResult, took time.Duration) {
+	if s.deps.Trace == nil {
+		return
+	}
+	for i := range results {
+		if results[i].Status == index.Delivered {
+			s.deps.Trace.Emit(&mailv1.TraceEvent{
+				Stage: "store", Event: "filed", Role: "store", QueueId: list[i].QueueID[:], DurationUs: took.Microseconds(),
+			})
+		}
+	}
 }
 
 // delivery reads the contract's form.

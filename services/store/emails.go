@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/mailfarm/mailfarm/internal/acl"
 	"github.com/mailfarm/mailfarm/internal/index"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
@@ -21,6 +22,9 @@ const (
 func (s *mailboxes) Emails(req *storev1.EmailsRequest, stream grpc.ServerStreamingServer[storev1.EmailsResponse]) error {
 	a, err := account(req.GetAccount())
 	if err != nil {
+		return err
+	}
+	if err := s.may(stream.Context(), req, mailbox.ID(req.GetMailbox()), acl.Read); err != nil {
 		return err
 	}
 	if len(req.GetEmails()) > MaxEmails {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 
+	"github.com/mailfarm/mailfarm/internal/acl"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
@@ -11,6 +12,9 @@ import (
 func (s *mailboxes) Expunge(ctx context.Context, req *storev1.ExpungeRequest) (*storev1.ExpungeResponse, error) {
 	a, box, uids, err := messages(req)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.may(ctx, req, box, acl.Expunge); err != nil {
 		return nil, err
 	}
 	if len(uids) == 0 {

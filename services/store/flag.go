@@ -18,12 +18,16 @@ func (s *mailboxes) Flag(ctx context.Context, req *storev1.FlagRequest) (*storev
 	if err != nil {
 		return nil, err
 	}
+	flags, keep, err := s.mayFlag(ctx, req, box, flags)
+	if err != nil {
+		return nil, err
+	}
 	if m := req.GetMode(); m < storev1.FlagMode_FLAG_MODE_ADD || m > storev1.FlagMode_FLAG_MODE_REPLACE {
 		return nil, invalid("mode %d", m)
 	}
 	r, err := s.deps.Mailboxes.Flag(ctx, index.FlagChange{
 		Account: a, Mailbox: box, UIDs: uids, Mode: index.FlagMode(req.GetMode()), Flags: flags,
-		UnchangedSince: mailbox.ModSeq(req.GetUnchangedSince()), Conditional: req.GetHasUnchangedSince(),
+		UnchangedSince: mailbox.ModSeq(req.GetUnchangedSince()), Conditional: req.GetHasUnchangedSince(), Keep: keep, Reader: s.reader(req),
 	})
 	if err != nil {
 		return nil, toStatus(err)

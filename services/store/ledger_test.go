@@ -3,9 +3,11 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -16,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/mailfarm/mailfarm/internal/blob"
+	"github.com/mailfarm/mailfarm/internal/ledger"
 	"github.com/mailfarm/mailfarm/internal/ledger/ledgertest"
 	"github.com/mailfarm/mailfarm/internal/rpc"
 	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
@@ -118,5 +121,84 @@ func TestLedgerOverTheWire(t *testing.T) {
 		if err := call(); status.Code(err) != codes.InvalidArgument {
 			t.Errorf("%s: got %v, want InvalidArgument", name, err)
 		}
+	}
+}
+
+// TestLargeAnswers: what is too large for one call is told in parts.
+func TestLargeAnswers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("32,000 rows: in the long suite")
+	}
+	w := newWorld(t)
+	srv := rpc.NewServer(slog.New(slog.DiscardHandler))
+	w.part.register(srv)
+	conn, stop, err := rpc.Local(srv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	l, q := storev1.NewLedgerClient(conn), storev1.NewQueueClient(conn)
+	const messages, rows = 40, 800
+	var ids [][]byte
+	var all []*storev1.Routed
+	for range messages {
+		m := w.frame(blob.Accepted, accept(mailv1.Action_ACTION_ACCEPT), "all@example.org")
+		routed := &storev1.Routed{Message: m}
+		for i := range rows {
+			r := ledgertest.Local(fmt.Sprintf("user%d@example.org", i), 7)
+			r.Number, r.LastReply = uint32(i), strings.Repeat("x", ledger.ReplyMax)
+			routed.Recipients = append(routed.Recipients, r)
+		}
+		ids, all = append(ids, m.QueueId), append(all, routed)
+	}
+	parts := 0
+	for ; len(all) > 0; parts++ {
+		resp, err := l.Record(w.ctx, &storev1.RecordRequest{Messages: all[:rpc.Fits(all, rpc.MaxMessage-1)]})
+		if err != nil || len(resp.Results) == 0 {
+			t.Fatalf("record: got %d results and %v", len(resp.GetResults()), err)
+		}
+		for _, r := range resp.Results {
+			if len(r.Recipients) != rows {
+				t.Fatalf("got %d rows", len(r.Recipients))
+			}
+		}
+		all = all[len(resp.Results):]
+	}
+	if parts < 3 {
+		t.Errorf("%d answers of %d octets at most", parts, maxAnswer)
+	}
+	got := 0
+	for len(ids) > 0 {
+		resp, err := l.Load(w.ctx, &storev1.LoadRequest{QueueIds: ids})
+		if err != nil || len(resp.Entries) == 0 {
+			t.Fatalf("load: got %d entries and %v", len(resp.GetEntries()), err)
+		}
+		if size := proto.Size(resp); size > maxAnswer {
+			t.Errorf("an answer of %d octets", size)
+		}
+		for i, e := range resp.Entries {
+			if string(e.Message.GetQueueId()) != string(ids[i]) || len(e.Recipients) != rows {
+				t.Fatalf("entry %d is not that of its id", got+i)
+			}
+		}
+		got, ids = got+len(resp.Entries), ids[len(resp.Entries):]
+	}
+	list, err := q.List(w.ctx, &storev1.QueueListRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := 0
+	for {
+		page, err := list.Recv()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		listed += len(page.Entries)
+	}
+	if got != messages || listed != messages {
+		t.Errorf("loaded %d and listed %d, want %d", got, listed, messages)
 	}
 }

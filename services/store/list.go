@@ -13,6 +13,9 @@ func (s *mailboxes) List(ctx context.Context, req *storev1.ListRequest) (*storev
 	if err != nil {
 		return nil, err
 	}
+	if foreign(req) {
+		return s.listFor(ctx, req)
+	}
 	list, seq, err := s.deps.Mailboxes.List(ctx, a)
 	if err != nil {
 		return nil, toStatus(err)

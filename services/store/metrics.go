@@ -17,13 +17,13 @@ type metrics struct {
 	bodyBytes    prometheus.Counter
 	hintsLost    prometheus.Counter
 	reindexed    prometheus.Counter
-	byStatus     [index.Stale + 1]prometheus.Counter
+	byStatus     [index.NoAccount + 1]prometheus.Counter
 	snapshotTime prometheus.Histogram
 }
 
 // statusLabels are the label values of deliveries.
 var statusLabels = [...]string{index.Delivered: "delivered", index.Duplicate: "duplicate", index.Failed: "failed",
-	index.OverQuota: "over_quota", index.Stale: "stale"}
+	index.OverQuota: "over_quota", index.Stale: "stale", index.NoAccount: "no_account"}
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
@@ -52,7 +52,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "mailfarm_store_snapshot_seconds", Help: "How long a snapshot took to stream.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 18),
 		}),
 	}
-	for s := index.Delivered; s <= index.Stale; s++ {
+	for s := index.Delivered; s <= index.NoAccount; s++ {
 		m.byStatus[s] = m.deliveries.WithLabelValues(statusLabels[s])
 	}
 	if r == nil {

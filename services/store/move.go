@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 
+	"github.com/mailfarm/mailfarm/internal/acl"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
@@ -17,7 +18,20 @@ func (s *mailboxes) Move(ctx context.Context, req *storev1.MoveRequest) (*storev
 	if err != nil {
 		return nil, err
 	}
+	if err := s.may(ctx, req, box, acl.Read|acl.Deleted|acl.Expunge); err != nil {
+		return nil, err
+	}
+	if err := s.mayNamed(ctx, req, target, acl.Insert); err != nil {
+		return nil, err
+	}
+	own, err := s.ownBefore(ctx, req, a, box, uids)
+	if err != nil {
+		return nil, err
+	}
 	r, err := s.deps.Mailboxes.Move(ctx, a, box, uids, target)
+	if err == nil {
+		err = s.copied(ctx, req, a, target, &r, own)
+	}
 	if err != nil {
 		return nil, toStatus(err)
 	}

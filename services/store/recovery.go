@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/mailfarm/mailfarm/internal/fault"
 	"github.com/mailfarm/mailfarm/internal/ledger"
 	"github.com/mailfarm/mailfarm/internal/obs"
+	"github.com/mailfarm/mailfarm/internal/reclaim"
 	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
 )
 
@@ -33,14 +33,25 @@ type recovery struct {
 	log     *slog.Logger
 	now     func() time.Time
 	metrics *ledgerMetrics
+	// books takes notes of frames before the checkpoint passes them; nil for none.
+	books reclaim.Books
 
 	// round is the one under way. Only the worker uses it; one that is lost with the process or the lease begins anew.
 	round *round
 	told  bool // that recovery is held
+	// quiet is the wait that looks without a frame have earned: a farm without mail asks the blob store seldom.
+	quiet time.Duration
+	// unreadable are incarnations that could not be read to their end, with when that was; ahead is by how much the clocks of
+	// writers run ahead of ours, as far as their frames have shown.
+	unreadable map[uint64]time.Time
+	ahead      map[uint64]time.Duration
 }
 
 func newRecovery(deps LedgerDeps, cfg *LedgerConfig, m *ledgerMetrics) *recovery {
-	return &recovery{ledger: deps.Ledger, blobs: deps.Blobs, bus: deps.Bus, cfg: cfg, log: deps.Log, now: deps.Now, metrics: m}
+	return &recovery{
+		ledger: deps.Ledger, blobs: deps.Blobs, bus: deps.Bus, cfg: cfg, log: deps.Log, now: deps.Now, metrics: m, books: deps.Notes,
+		unreadable: map[uint64]time.Time{}, ahead: map[uint64]time.Duration{},
+	}
 }
 
 // candidate is a durable frame without a row.
@@ -55,9 +66,17 @@ type candidate struct {
 // round is a set of candidates with the mark that it waits for.
 type round struct {
 	candidates []candidate
-	// behind is the subject whose consumers are waited for.
+	// mark is the end of the subject whose consumers are waited for.
 	mark bus.Mark
+	// since is when that wait, or the last stretch of it, began, with the backlog and the end of the stream then.
+	since             time.Time
+	backlog, sequence uint64
 }
+
+// patience bounds the wait for a mark while the consumers work: a message that one cannot settle, whose frame cannot be read,
+// say, must not keep all that was lost from being published. What is published a second time does no harm: the ledger knows
+// its queue id.
+const patience = 10 * time.Minute
 
 // step goes one step on: it looks for candidates, or asks whether the wait for the present ones is over.
 func (r *recovery) step(ctx context.Context) (more bool, err error) {
@@ -65,6 +84,12 @@ func (r *recovery) step(ctx context.Context) (more bool, err error) {
 		return r.begin(ctx)
 	}
 	return r.advance(ctx)
+}
+
+// pause is the wait before the next look: it doubles while looks meet no frame, up to the age at which a frame is looked
+// after at all.
+func (r *recovery) pause() time.Duration {
+	return max(r.cfg.RecoverEvery, min(r.quiet, r.cfg.RecoverAfter))
 }
 
 // begin looks for candidates and marks the end of mail.accepted.
@@ -76,6 +101,10 @@ func (r *recovery) begin(ctx context.Context) (more bool, err error) {
 	s := &scanner{recovery: r, candidates: found}
 	if err := s.scanAll(ctx); err != nil {
 		return false, err
+	}
+	r.quiet = 2 * r.pause()
+	if s.met || len(s.candidates) > 0 {
+		r.quiet = 0
 	}
 	r.metrics.candidates.Set(float64(len(s.candidates)))
 	if len(s.candidates) == 0 {
@@ -89,11 +118,11 @@ func (r *recovery) begin(ctx context.Context) (more bool, err error) {
 		return false, nil
 	}
 	fault.Point("store.recovery-before-mark")
-	mark, err := r.bus.Mark(ctx, bus.Accepted)
-	if err != nil {
-		return false, fmt.Errorf("mark %s: %w", bus.Accepted, err)
+	next := &round{candidates: s.candidates}
+	if err := r.wait(ctx, next, bus.Accepted); err != nil {
+		return false, err
 	}
-	r.round = &round{candidates: s.candidates, mark: mark}
+	r.round = next
 	return true, nil
 }
 
@@ -104,15 +133,13 @@ func (r *recovery) advance(ctx context.Context) (more bool, err error) {
 		return false, fmt.Errorf("look at the consumers of %s: %w", r.round.mark.Subject, err)
 	}
 	if same && !passed {
-		return false, nil
+		if over, err := r.outOfPatience(ctx); err != nil || !over {
+			return false, err
+		}
 	}
 	if r.round.mark.Subject == bus.Accepted {
-		mark, err := r.bus.Mark(ctx, bus.Filtered)
-		if err != nil {
-			return false, fmt.Errorf("mark %s: %w", bus.Filtered, err)
-		}
-		r.round.mark = mark
-		return true, nil
+		err := r.wait(ctx, r.round, bus.Filtered)
+		return err == nil, err
 	}
 	err = r.publish(ctx, r.round.candidates)
 	if err == nil {
@@ -120,6 +147,45 @@ func (r *recovery) advance(ctx context.Context) (more bool, err error) {
 		r.round = nil
 	}
 	return false, err
+}
+
+// wait begins to wait for the end of a subject's stream.
+func (r *recovery) wait(ctx context.Context, to *round, s bus.Subject) error {
+	// What is published in between must not look settled: the backlog first.
+	backlog, err := r.bus.Backlog(ctx, s)
+	if err != nil {
+		return fmt.Errorf("look at the backlog of %s: %w", s, err)
+	}
+	mark, err := r.bus.Mark(ctx, s)
+	if err != nil {
+		return fmt.Errorf("mark %s: %w", s, err)
+	}
+	to.mark, to.since, to.backlog, to.sequence = mark, r.now(), backlog, mark.Sequence
+	return nil
+}
+
+// outOfPatience tells whether the consumers have settled more since the wait began than they have left, and yet the mark is
+// not passed. Those that stand still, or have a backlog to work off, are waited for.
+func (r *recovery) outOfPatience(ctx context.Context) (bool, error) {
+	w := r.round
+	if r.now().Sub(w.since) < patience {
+		return false, nil
+	}
+	now := round{}
+	subject := w.mark.Subject
+	end, err := r.bus.Mark(ctx, subject)
+	if err == nil {
+		err = r.wait(ctx, &now, subject)
+	}
+	if err != nil {
+		return false, err
+	}
+	if left := now.backlog; w.backlog+(end.Sequence-w.sequence) >= 2*left && left > 0 {
+		r.log.WarnContext(ctx, "recovery waits no longer for what is before its mark", slog.String("subject", string(subject)), slog.Uint64("backlog", left))
+		return true, nil
+	}
+	w.since, w.backlog, w.sequence = now.since, now.backlog, now.sequence
+	return false, nil
 }
 
 // publish puts those on the bus that still have no row.
@@ -222,7 +288,7 @@ func (r *recovery) released(ctx context.Context) ([]candidate, error) {
 			r.log.ErrorContext(ctx, "released message cannot be read", obs.QueueID(f.ID), obs.Error(err))
 			continue
 		}
-		found = append(found, candidate{id: f.ID, blob: f.BlobID, tail: tail, released: true})
+		found = append(found, candidate{id: f.ID, blob: f.BlobID, tail: slim(tail), released: true})
 	}
 	if len(done) > 0 {
 		return found, r.ledger.DropWithheld(ctx, done)
@@ -247,190 +313,10 @@ func decodeTail(b []byte) (*mailv1.FrameTail, error) {
 	return tail, nil
 }
 
-// errNoRecipient is a frame that names nobody: no router can do anything with it.
-var errNoRecipient = errors.New("the frame's tail names no recipient")
-
-// settledByTail tells whether the verdict in a tail has settled the message: it was refused, or discarded on record.
-func settledByTail(v *mailv1.Verdict) bool {
-	return v.GetAction() == mailv1.Action_ACTION_REJECT || v.GetAction() == mailv1.Action_ACTION_DISCARD
-}
-
-// scanBatch is how many frames are looked up at once.
-const scanBatch = 256
-
-// errEnough ends a scan whose rest must wait.
-var errEnough = errors.New("enough for now")
-
-// scanner is one look at all incarnations.
-type scanner struct {
-	*recovery
-	candidates []candidate
-	batch      []blob.Scanned // accepted frames not yet looked up
-	// open is the place of the incarnation's first frame that is not accounted for.
-	open *blob.Position
-}
-
-func (s *scanner) scanAll(ctx context.Context) error {
-	incarnations, err := s.blobs.Incarnations(ctx)
-	if err != nil {
-		return fmt.Errorf("list incarnations: %w", err)
+// slim drops a part index that would not go on the bus: many candidates are held at once.
+func slim(tail *mailv1.FrameTail) *mailv1.FrameTail {
+	if len(tail.PartIndex) > maxPartIndex {
+		tail.PartIndex = nil
 	}
-	checkpoints, err := s.ledger.Checkpoints(ctx)
-	if err != nil {
-		return err
-	}
-	for _, inc := range incarnations {
-		c := checkpoints[inc.ID]
-		if c.Done {
-			continue
-		}
-		c.Incarnation = inc.ID
-		if err := s.scan(ctx, inc, c); err != nil {
-			return fmt.Errorf("scan incarnation %d: %w", inc.ID, err)
-		}
-		if len(s.candidates) >= s.cfg.RecoverBatch {
-			return nil
-		}
-	}
-	return nil
-}
-
-// scan reads an incarnation from its checkpoint on and moves that forward.
-func (s *scanner) scan(ctx context.Context, inc blob.Incarnation, from ledger.Checkpoint) error {
-	s.batch, s.open = s.batch[:0], nil
-	at, err := s.blobs.Scan(ctx, from.Position, func(f blob.Scanned) error {
-		if f.Err != nil {
-			// Nobody can publish it. The auditor goes on telling of it; those behind it must not wait for ever.
-			s.log.ErrorContext(ctx, "damaged frame", slog.String("blob", f.ID.String()), obs.Error(f.Err))
-			return nil
-		}
-		if f.Meta.Kind != blob.Accepted {
-			return nil
-		}
-		if s.batch = append(s.batch, f); len(s.batch) < scanBatch {
-			return nil
-		}
-		return s.account(ctx)
-	})
-	if err == nil {
-		err = s.account(ctx)
-	}
-	if err != nil && !errors.Is(err, errEnough) {
-		return err
-	}
-	to := ledger.Checkpoint{Position: at, Done: !inc.Live && err == nil && s.open == nil}
-	to.Incarnation = inc.ID
-	if s.open != nil {
-		to.Position = *s.open
-	}
-	if to == from {
-		return nil
-	}
-	fault.Point("store.checkpoint-before")
-	if err := s.ledger.SaveCheckpoint(ctx, to); err != nil {
-		return err
-	}
-	fault.Point("store.checkpoint-after")
-	return nil
-}
-
-// account looks up the frames of the batch. errEnough where what follows must wait.
-func (s *scanner) account(ctx context.Context) error {
-	frames := s.batch
-	s.batch = s.batch[:0]
-	if len(frames) == 0 {
-		return nil
-	}
-	ids := make([][]byte, len(frames))
-	for i := range frames {
-		ids[i] = frames[i].Meta.QueueID[:]
-	}
-	known, err := s.ledger.Known(ctx, ids)
-	if err != nil {
-		return err
-	}
-	var unknown []blob.Scanned
-	for i, f := range frames {
-		if known[i].Found && string(known[i].BlobID) == string(f.ID.Bytes()) {
-			continue
-		}
-		if known[i].Found {
-			s.log.ErrorContext(ctx, "queue id is in the ledger with another frame", obs.QueueID(f.Meta.QueueID), slog.String("blob", f.ID.String()))
-			continue // the auditor tells of it; publishing it would change nothing
-		}
-		unknown = append(unknown, f)
-	}
-	if len(unknown) == 0 {
-		return nil
-	}
-	return s.accountUnknown(ctx, unknown)
-}
-
-func (s *scanner) accountUnknown(ctx context.Context, frames []blob.Scanned) error {
-	ids := make([][]byte, len(frames))
-	for i := range frames {
-		ids[i] = frames[i].Meta.QueueID[:]
-	}
-	decisions, err := s.ledger.Decisions(ctx, ids)
-	if err != nil {
-		return err
-	}
-	waiting, err := s.ledger.Waiting(ctx, ids)
-	if err != nil {
-		return err
-	}
-	var old []ledger.Withheld
-	stop := error(nil)
-	for i, f := range frames {
-		if decisions[i] != ledger.NotWithheld || waiting[i] {
-			continue
-		}
-		tail, err := decodeTail(f.Meta.Tail)
-		if err == nil && len(tail.GetEnvelope().GetRecipients()) == 0 {
-			err = errNoRecipient
-		}
-		switch {
-		case err != nil:
-			s.log.ErrorContext(ctx, "message withheld: it cannot be routed", obs.QueueID(f.Meta.QueueID), obs.Error(err))
-			old = append(old, ledger.Withheld{ID: f.Meta.QueueID, BlobID: f.ID})
-			continue
-		case settledByTail(tail.Verdict):
-			continue
-		}
-		age := s.now().Sub(writtenAt(f, tail))
-		switch {
-		case age > s.cfg.RecoverHorizon:
-			s.log.ErrorContext(ctx, "message withheld: it is beyond the horizon and waits for release", obs.QueueID(f.Meta.QueueID),
-				slog.Duration("age", age))
-			old = append(old, ledger.Withheld{ID: f.Meta.QueueID, BlobID: f.ID})
-			continue
-		case age < s.cfg.RecoverAfter:
-			stop = errEnough // all that follows is younger, or as good as
-		case len(s.candidates) >= s.cfg.RecoverBatch:
-			stop = errEnough
-		default:
-			s.candidates = append(s.candidates, candidate{id: f.Meta.QueueID, blob: f.ID, tail: tail})
-		}
-		if s.open == nil {
-			s.open = &blob.Position{Incarnation: f.ID.Incarnation, Segment: f.ID.Segment, Offset: f.ID.Offset}
-		}
-		if stop != nil {
-			break
-		}
-	}
-	if len(old) > 0 {
-		if err := s.ledger.Withhold(ctx, old); err != nil {
-			return err
-		}
-		s.metrics.withheld.Add(float64(len(old)))
-	}
-	return stop
-}
-
-// writtenAt is when a frame was written: its segment may have been begun long before.
-func writtenAt(f blob.Scanned, tail *mailv1.FrameTail) time.Time {
-	if accepted := time.Unix(0, tail.GetEnvelope().GetAcceptedNs()); accepted.After(f.Written) {
-		return accepted
-	}
-	return f.Written
+	return tail
 }

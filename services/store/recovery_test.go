@@ -53,6 +53,28 @@ func TestRecoveryPublishesWhatTheBusLost(t *testing.T) {
 	w.wantCheckpoint(4)
 }
 
+// TestQuietFarmIsLookedAtSeldom: a frame that nobody published is found no later than before, since a look that meets one is
+// followed by others at the usual pace.
+func TestQuietFarmIsLookedAtSeldom(t *testing.T) {
+	w := newWorld(t)
+	pause, usual := w.part.tasks[2].pause, w.part.cfg.RecoverEvery
+	w.recover()
+	if got := pause(); got != 2*usual {
+		t.Errorf("after a look that met nothing the next comes in %v, want %v", got, 2*usual)
+	}
+	for range 10 {
+		w.recover()
+	}
+	if got := pause(); got != w.part.cfg.RecoverAfter {
+		t.Errorf("after many looks that met nothing the next comes in %v, want %v", got, w.part.cfg.RecoverAfter)
+	}
+	w.frame(blob.Accepted, nil, "a@example.org")
+	w.recover()
+	if got := pause(); got != usual {
+		t.Errorf("after a look that met a young frame the next comes in %v, want %v", got, usual)
+	}
+}
+
 // wantCheckpoint wants all frames of this incarnation up to a number passed, and none behind.
 func (w *world) wantCheckpoint(passed int) {
 	w.Helper()
@@ -329,8 +351,8 @@ func crashing[T any](c *crasher, f func() (T, error)) (v T, err error) {
 	return v, err
 }
 
-func (l crashingLedger) Sweep(ctx context.Context, limit int, again time.Duration) (ledger.Due, error) {
-	return crashing(l.c, func() (ledger.Due, error) { return l.Ledger.Sweep(ctx, limit, again) })
+func (l crashingLedger) Sweep(ctx context.Context, of ledger.SweepOf, limit int, again time.Duration) (ledger.Due, error) {
+	return crashing(l.c, func() (ledger.Due, error) { return l.Ledger.Sweep(ctx, of, limit, again) })
 }
 func (l crashingLedger) TakeOutbox(ctx context.Context, limit int, again time.Duration) ([]ledger.OutboxChild, error) {
 	return crashing(l.c, func() ([]ledger.OutboxChild, error) { return l.Ledger.TakeOutbox(ctx, limit, again) })

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 
+	"github.com/mailfarm/mailfarm/internal/acl"
+	"github.com/mailfarm/mailfarm/internal/index"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
@@ -18,6 +20,16 @@ func (s *mailboxes) Rename(ctx context.Context, req *storev1.RenameRequest) (*st
 	}
 	to, err := boxName(req.GetTo())
 	if err != nil {
+		return nil, err
+	}
+	need := acl.Delete
+	if from == index.Inbox {
+		need |= acl.Read | acl.Deleted | acl.Expunge // its messages move
+	}
+	if err := s.mayNamed(ctx, req, from, need); err != nil {
+		return nil, err
+	}
+	if err := s.mayCreate(ctx, req, to, ""); err != nil {
 		return nil, err
 	}
 	seq, err := s.deps.Mailboxes.Rename(ctx, a, from, to)

@@ -67,9 +67,16 @@ type role struct {
 	storev1.MailboxesClient
 	bodies  storev1.BodiesClient
 	leases  storev1.LeasesClient
-	db      *sqlite.DB
-	blobs   blob.Store
-	notices *notices
+	sharing storev1.SharingClient
+	notes   storev1.AnnotationsClient
+	imports storev1.ImportsClient
+	people  *fakePeople
+	// Of AddRetention.
+	retention storev1.RetentionClient
+	checks    storev1.ChecksClient
+	db        *sqlite.DB
+	blobs     blob.Store
+	notices   *notices
 }
 
 func start(t testing.TB, cfg store.Config) *role {
@@ -92,10 +99,14 @@ func startWith(t testing.TB, cfg store.Config, opts sqlite.Options) *role {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { blobs.Close() })
-	r := &role{db: db, blobs: blobs, notices: &notices{}}
-	s, err := store.New(cfg, store.Deps{Mailboxes: db.Mailboxes(), Leases: db.Leases(), Blobs: blobs, Notify: r.notices, Log: log,
+	r := &role{db: db, blobs: blobs, notices: &notices{}, people: &fakePeople{}}
+	s, err := store.New(cfg, store.Deps{Mailboxes: db.Mailboxes(), Quotas: db.Mailboxes(), Annotations: db.Annotations(), Imports: db.Imports(), Leases: db.Leases(), Blobs: blobs, Notify: r.notices, Log: log,
+		Sharing: db.Sharing(), Directory: r.people,
 		Metrics: prometheus.NewRegistry(), Now: time.Now})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.AddRetention(store.RetentionDeps{Retention: db.Retention(), Check: db.Retention(), Leases: db.Leases(), Log: log, Now: time.Now, Holder: "a"}); err != nil {
 		t.Fatal(err)
 	}
 	srv := rpc.NewServer(log)
@@ -105,6 +116,9 @@ func startWith(t testing.TB, cfg store.Config, opts sqlite.Options) *role {
 		t.Fatal(err)
 	}
 	t.Cleanup(stop)
+	r.retention, r.checks = storev1.NewRetentionClient(conn), storev1.NewChecksClient(conn)
+	r.sharing, r.notes = storev1.NewSharingClient(conn), storev1.NewAnnotationsClient(conn)
+	r.imports = storev1.NewImportsClient(conn)
 	r.MailboxesClient, r.bodies, r.leases = storev1.NewMailboxesClient(conn), storev1.NewBodiesClient(conn), storev1.NewLeasesClient(conn)
 	return r
 }
@@ -174,7 +188,7 @@ func (r *role) entries(t testing.TB, account, box uint64) (list []mailbox.Entry)
 		for _, c := range page.GetChunks() {
 			var chunk mailbox.Chunk
 			if err := chunk.Unpack(&mailbox.Packed{FirstUID: mailbox.UID(c.GetFirstUid()), MaxModSeq: mailbox.ModSeq(c.GetMaxModSeq()), UIDs: c.GetUids(),
-				Flags: c.GetFlags(), ModSeqs: c.GetModSeqs(), Emails: c.GetEmails(), Sizes: c.GetSizes(), Received: c.GetReceived()}); err != nil {
+				Flags: c.GetFlags(), ModSeqs: c.GetModSeqs(), Emails: c.GetEmails(), Sizes: c.GetSizes(), Received: c.GetReceived(), Saved: c.GetSaved()}); err != nil {
 				t.Fatal(err)
 			}
 			for i := range chunk.Len() {

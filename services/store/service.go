@@ -7,6 +7,8 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/internal/rpc"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
@@ -15,9 +17,13 @@ type Service struct {
 	cfg     Config
 	deps    Deps
 	metrics *metrics
+	people  people
+	unseen  unseenCounts
 	// servers register the gRPC services, and workers run until their context ends; New fills both.
 	servers []func(grpc.ServiceRegistrar)
 	workers []func(context.Context) error
+	// wakeRetention makes the worker look that ends the time of what was removed; AddRetention sets it.
+	wakeRetention func()
 }
 
 // New checks cfg; it starts nothing.
@@ -30,12 +36,29 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure store: %w", err)
 	}
-	s := &Service{cfg: cfg, deps: deps, metrics: m}
+	s := &Service{cfg: cfg, deps: deps, metrics: m, wakeRetention: func() {}}
+	s.people = people{service: s, known: map[mailbox.AccountID]person{}}
 	s.servers = append(s.servers,
 		func(r grpc.ServiceRegistrar) { storev1.RegisterMailboxesServer(r, &mailboxes{Service: s}) },
+		func(r grpc.ServiceRegistrar) {
+			r.RegisterService(rpc.Renamed(&storev1.Mailboxes_ServiceDesc, rpc.GuardedMailboxes), &mailboxes{Service: s})
+		},
 		func(r grpc.ServiceRegistrar) { storev1.RegisterBodiesServer(r, &bodies{Service: s}) },
 		func(r grpc.ServiceRegistrar) { storev1.RegisterLeasesServer(r, &leases{Service: s}) },
+		func(r grpc.ServiceRegistrar) { storev1.RegisterSharingServer(r, &sharing{Service: s}) },
 	)
+	if deps.Quotas != nil {
+		s.servers = append(s.servers, func(r grpc.ServiceRegistrar) { storev1.RegisterQuotasServer(r, &quotas{Service: s}) })
+	}
+	if deps.Annotations != nil {
+		s.servers = append(s.servers, func(r grpc.ServiceRegistrar) { storev1.RegisterAnnotationsServer(r, &annotations{Service: s}) },
+			func(r grpc.ServiceRegistrar) { storev1.RegisterMailboxKeysServer(r, &mailboxKeys{Service: s}) })
+	}
+	if deps.Imports != nil {
+		s.servers = append(s.servers, func(r grpc.ServiceRegistrar) {
+			storev1.RegisterImportsServer(r, &imports{mailboxes: &mailboxes{Service: s}})
+		})
+	}
 	return s, nil
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/mailfarm/mailfarm/internal/acl"
 	"github.com/mailfarm/mailfarm/internal/index"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
@@ -21,6 +22,9 @@ func (s *mailboxes) Snapshot(req *storev1.SnapshotRequest, stream grpc.ServerStr
 	if err != nil {
 		return err
 	}
+	if err := s.may(stream.Context(), req, box, acl.Read); err != nil {
+		return err
+	}
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(stream.Context(), s.cfg.SnapshotTime)
 	defer cancel()
@@ -29,7 +33,7 @@ func (s *mailboxes) Snapshot(req *storev1.SnapshotRequest, stream grpc.ServerStr
 	go func() {
 		defer close(pages)
 		read <- s.deps.Mailboxes.Snapshot(ctx, index.SnapshotQuery{
-			Account: a, Mailbox: box, Since: mailbox.ModSeq(req.GetSinceModSeq()), TakeRecent: req.GetTakeRecent(),
+			Account: a, Mailbox: box, Since: mailbox.ModSeq(req.GetSinceModSeq()), TakeRecent: req.GetTakeRecent() && !foreign(req), Reader: s.reader(req),
 		}, func(p *index.Page) error {
 			select {
 			case pages <- p:
@@ -67,7 +71,7 @@ func fromPage(p *index.Page) *storev1.SnapshotResponse {
 		c, out := &p.Chunks[i], &chunks[i]
 		out.FirstUid, out.MaxModSeq = uint32(c.FirstUID), uint64(c.MaxModSeq)
 		out.Uids, out.Flags, out.ModSeqs = c.UIDs, c.Flags, c.ModSeqs
-		out.Emails, out.Sizes, out.Received = c.Emails, c.Sizes, c.Received
+		out.Emails, out.Sizes, out.Received, out.Saved = c.Emails, c.Sizes, c.Received, c.Saved
 		resp.Chunks[i] = out
 	}
 	return resp

@@ -12,6 +12,9 @@ func (s *mailboxes) Subscribe(ctx context.Context, req *storev1.SubscribeRequest
 	if err != nil {
 		return nil, err
 	}
+	if foreign(req) {
+		return nil, invalid("subscriptions are the actor's own")
+	}
 	name, err := boxName(req.GetName())
 	if err != nil {
 		return nil, err

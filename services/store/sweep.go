@@ -16,7 +16,8 @@ import (
 // sweeper takes recipients that are due from the ledger and publishes hints for them.
 //
 // A row's due time is put off before its hint is published, so that a crash in between costs the wait and no more. While
-// much work waits on the bus it does nothing: what is due stays due, and a backlog is not hinted again and again.
+// much work of a destination waits on the bus it takes none of it: what is due stays due, and a backlog is not hinted again
+// and again. The other destination goes on.
 type sweeper struct {
 	ledger  ledger.Queue
 	bus     WorkBus
@@ -26,17 +27,26 @@ type sweeper struct {
 
 // step sweeps one batch; more tells that there may be another at once.
 func (s *sweeper) step(ctx context.Context) (more bool, err error) {
+	room := map[bus.Subject]bool{}
 	for _, subject := range []bus.Subject{bus.Local, bus.Remote} {
 		waiting, err := s.bus.Backlog(ctx, subject)
 		if err != nil {
 			return false, fmt.Errorf("read the backlog of %s: %w", subject, err)
 		}
-		if waiting > s.cfg.MaxBacklog {
+		if room[subject] = waiting <= s.cfg.MaxBacklog; !room[subject] {
 			s.metrics.paused.Inc()
-			return false, nil
 		}
 	}
-	due, err := s.ledger.Sweep(ctx, s.cfg.SweepBatch, s.cfg.SweepAgain)
+	of := ledger.SweepAll
+	switch {
+	case !room[bus.Local] && !room[bus.Remote]:
+		return false, nil
+	case !room[bus.Remote]:
+		of = ledger.SweepLocal
+	case !room[bus.Local]:
+		of = ledger.SweepRemote
+	}
+	due, err := s.ledger.Sweep(ctx, of, s.cfg.SweepBatch, s.cfg.SweepAgain)
 	if err != nil || due.Rows == 0 {
 		return false, err
 	}
@@ -97,6 +107,9 @@ type pruner struct {
 const pruneBatch = 1000
 
 func (p *pruner) step(ctx context.Context) (more bool, err error) {
+	if more, err := p.ledger.FillSearch(ctx, pruneBatch); err != nil || more {
+		return more, err
+	}
 	checkpoints, err := p.ledger.Checkpoints(ctx)
 	if err != nil {
 		return false, err

@@ -76,6 +76,33 @@ func TestSweepPausesWhileMuchWaits(t *testing.T) {
 	}
 }
 
+// TestSweepPausesByDestination: where one kind of delivery stands still, the other's work goes on.
+func TestSweepPausesByDestination(t *testing.T) {
+	for _, tt := range []struct{ stuck, goes bus.Subject }{{bus.Local, bus.Remote}, {bus.Remote, bus.Local}} {
+		t.Run(string(tt.stuck), func(t *testing.T) {
+			w := newWorld(t)
+			w.cfg.MaxBacklog = 3
+			w.restart()
+			for i := range 10 {
+				a, b := ledgertest.Local("a@example.org", 7), ledgertest.Remote("b@far.example")
+				a.Number, b.Number = 0, 1
+				m := w.frame(blob.Accepted, nil, "a@example.org", "b@far.example")
+				if _, err := w.db.Ledger().Record(w.ctx, []*storev1.Routed{{Message: m, Recipients: []*storev1.RecipientRow{a, b}}}); err != nil {
+					t.Fatal(i, err)
+				}
+			}
+			w.clock.Advance(time.Hour)
+			w.sweep()
+			w.bus.take(tt.goes)
+			w.clock.Advance(time.Hour)
+			w.sweep()
+			if stuck, goes := w.bus.waits(tt.stuck), w.bus.waits(tt.goes); stuck != 10 || goes != 10 {
+				t.Errorf("%d hints of what stands still, want 10; %d of the other, want 10 again", stuck, goes)
+			}
+		})
+	}
+}
+
 func TestSweepWithTheBusAwayLosesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.record(w.frame(blob.Accepted, nil, "a@example.org"))

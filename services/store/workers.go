@@ -16,6 +16,7 @@ import (
 	"github.com/mailfarm/mailfarm/internal/index"
 	"github.com/mailfarm/mailfarm/internal/ledger"
 	"github.com/mailfarm/mailfarm/internal/obs"
+	"github.com/mailfarm/mailfarm/internal/reclaim"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
@@ -48,7 +49,8 @@ type LedgerConfig struct {
 	OutboxBatch int `yaml:"outbox_batch"`
 	// OutboxAgain is after how long a child that the router has not recorded is published again; it doubles. Default 5s.
 	OutboxAgain time.Duration `yaml:"outbox_again"`
-	// RecoverEvery is how often the blob store is compared with the ledger. Default 1s.
+	// RecoverEvery is how often the blob store is compared with the ledger while there is mail; looks that meet none come ever
+	// less often, down to one each RecoverAfter. Default 1s.
 	RecoverEvery time.Duration `yaml:"recover_every"`
 	// RecoverAfter is how old an accepted message must be before recovery looks after it: longer than a publish takes. Default 5s.
 	RecoverAfter time.Duration `yaml:"recover_after"`
@@ -58,8 +60,13 @@ type LedgerConfig struct {
 	RecoverBatch int `yaml:"recover_batch"`
 	// RecoverHeld keeps recovery from publishing, as after a restore from a backup. Default false.
 	RecoverHeld bool `yaml:"recover_held"`
-	// AuditEvery is how often everything is accounted for; `mailfarm audit` does so at once. Default 15m.
+	// AuditEvery is how often everything is accounted for, by what earlier audits found settled and by looking at all else;
+	// `mailfarm audit` does so at once. Default 15m.
 	AuditEvery time.Duration `yaml:"audit_every"`
+	// AuditFullEvery is how often everything is looked at again, so that a loss of what was settled is found. Default 24h.
+	AuditFullEvery time.Duration `yaml:"audit_full_every"`
+	// AuditPause is how long an audit rests after every 512 messages or frames, so that mail goes first. Default 5ms.
+	AuditPause time.Duration `yaml:"audit_pause"`
 	// PruneAfter is the age from which final rows go. Default 720h.
 	PruneAfter time.Duration `yaml:"prune_after"`
 	// PruneEvery is how often they are looked for. Default 1h.
@@ -76,7 +83,8 @@ func (c *LedgerConfig) Default() {
 	}{
 		{&c.SweepEvery, time.Second}, {&c.SweepAgain, 2 * time.Minute}, {&c.OutboxEvery, time.Second}, {&c.OutboxAgain, 5 * time.Second},
 		{&c.RecoverEvery, time.Second}, {&c.RecoverAfter, 5 * time.Second}, {&c.RecoverHorizon, 7 * 24 * time.Hour},
-		{&c.AuditEvery, 15 * time.Minute}, {&c.PruneAfter, ledger.PruneAfter}, {&c.PruneEvery, time.Hour}, {&c.Lease, 15 * time.Second},
+		{&c.AuditEvery, 15 * time.Minute}, {&c.AuditFullEvery, 24 * time.Hour}, {&c.AuditPause, 5 * time.Millisecond},
+		{&c.PruneAfter, ledger.PruneAfter}, {&c.PruneEvery, time.Hour}, {&c.Lease, 15 * time.Second},
 	} {
 		if *d.v == 0 {
 			*d.v = d.def
@@ -107,10 +115,11 @@ func (c *LedgerConfig) Validate() error {
 		{"outbox_every", c.OutboxEvery, 10 * time.Millisecond}, {"outbox_again", c.OutboxAgain, 100 * time.Millisecond},
 		{"recover_every", c.RecoverEvery, 10 * time.Millisecond}, {"recover_after", c.RecoverAfter, 100 * time.Millisecond},
 		{"recover_horizon", c.RecoverHorizon, time.Hour}, {"audit_every", c.AuditEvery, time.Second},
+		{"audit_full_every", c.AuditFullEvery, time.Second}, {"audit_pause", c.AuditPause, time.Nanosecond},
 		{"prune_after", c.PruneAfter, time.Hour}, {"prune_every", c.PruneEvery, time.Second}, {"lease", c.Lease, time.Second},
 	} {
 		if d.v < d.low {
-			errs = append(errs, fmt.Errorf("ledger.%s: %v is below %v", d.name, d.v, d.low))
+			errs = append(errs, fmt.Errorf("%s: %v is below %v", d.name, d.v, d.low))
 		}
 	}
 	for _, d := range []struct {
@@ -118,26 +127,38 @@ func (c *LedgerConfig) Validate() error {
 		v    int
 	}{{"sweep_batch", c.SweepBatch}, {"outbox_batch", c.OutboxBatch}, {"recover_batch", c.RecoverBatch}} {
 		if d.v < 1 || d.v > 100_000 {
-			errs = append(errs, fmt.Errorf("ledger.%s: %d is not between 1 and 100000", d.name, d.v))
+			errs = append(errs, fmt.Errorf("%s: %d is not between 1 and 100000", d.name, d.v))
 		}
 	}
 	return errors.Join(errs...)
 }
 
+// maintainEvery is how often it is looked whether the bus is as it should be.
+const maintainEvery = 3 * time.Second
+
 // LedgerDeps is what the ledger's part of the role needs.
 type LedgerDeps struct {
-	Ledger  ledger.Ledger
-	Leases  index.Leases
-	Blobs   blob.Store
-	Bus     WorkBus
-	Log     *slog.Logger
-	Metrics prometheus.Registerer
-	Now     func() time.Time
+	Ledger ledger.Ledger
+	Leases index.Leases
+	Blobs  blob.Store
+	Bus    WorkBus
+	// Watch is what monitoring is told of the bus; nil: nothing.
+	Watch WatchedBus
+	// Maintain makes streams of a bus that processes share where they are missing; nil: nobody need.
+	Maintain func(ctx context.Context) error
+	Log      *slog.Logger
+	Metrics  prometheus.Registerer
+	Now      func() time.Time
+	// Referred tells of frames whether a row refers to them (reclaim.Books.InUse): of those that are gone, the auditor misses
+	// no others. Nil where frames are never given back.
+	Referred func(ctx context.Context, ids []blob.ID) ([]bool, error)
+	// Notes is what recovery leaves for those who give room back (reclaim.Books). Nil where frames are never given back.
+	Notes reclaim.Books
 	// Holder names this process in leases, unlike any other.
 	Holder string
 }
 
-// ledgerPart is the ledger's part of the role: two servers and five workers.
+// ledgerPart is the ledger's part of the role: two servers and its workers.
 type ledgerPart struct {
 	cfg    LedgerConfig
 	deps   LedgerDeps
@@ -156,16 +177,23 @@ func newLedgerPart(cfg LedgerConfig, deps LedgerDeps) (*ledgerPart, error) {
 		return nil, errors.New("store: no name for leases")
 	}
 	p := &ledgerPart{cfg: cfg, deps: deps}
-	m := newLedgerMetrics(deps.Metrics)
-	a := &auditor{ledger: deps.Ledger, blobs: deps.Blobs, cfg: &p.cfg, now: deps.Now, log: deps.Log, metrics: m}
+	m := newLedgerMetrics(deps.Metrics, deps.Now)
+	a := &auditor{ledger: deps.Ledger, blobs: deps.Blobs, cfg: &p.cfg, holder: deps.Holder, referred: deps.Referred, now: deps.Now, log: deps.Log, metrics: m.audits}
 	sweep := p.task("sweep", cfg.SweepEvery, (&sweeper{ledger: deps.Ledger, bus: deps.Bus, cfg: &p.cfg, metrics: m}).step)
 	outbox := p.task("outbox", cfg.OutboxEvery, (&postman{ledger: deps.Ledger, bus: deps.Bus, cfg: &p.cfg, metrics: m}).step)
-	recover := p.task("recovery", cfg.RecoverEvery, newRecovery(deps, &p.cfg, m).step)
-	audit := p.task("audit", cfg.AuditEvery, a.step)
+	lost := newRecovery(deps, &p.cfg, m)
+	recover := p.task("recovery", cfg.RecoverEvery, lost.step)
+	recover.pause = lost.pause
+	// The auditor's lease is asked for more often than it audits: when it dies another takes over within a lease and a third.
+	audit := p.task("audit", min(cfg.AuditEvery, cfg.Lease/3), a.step)
 	prune := p.task("prune", cfg.PruneEvery, (&pruner{ledger: deps.Ledger, cfg: &p.cfg, now: deps.Now, metrics: m}).step)
-	p.tasks = []*task{sweep, outbox, recover, audit, prune}
+	watch := p.task("watch", watchEvery, (&watcher{ledger: deps.Ledger, bus: deps.Watch, lease: cfg.Lease, now: deps.Now, metrics: m.watch}).step)
+	p.tasks = []*task{sweep, outbox, recover, audit, prune, watch}
+	if deps.Maintain != nil {
+		p.tasks = append(p.tasks, p.task("bus", maintainEvery, func(ctx context.Context) (bool, error) { return false, deps.Maintain(ctx) }))
+	}
 	p.ledger = &ledgerServer{ledger: deps.Ledger, wake: outbox.wakeUp}
-	p.queue = &queueServer{ledger: deps.Ledger, audit: a.run, acted: func() {
+	p.queue = &queueServer{ledger: deps.Ledger, audit: a.answer, acted: func() {
 		sweep.wakeUp()
 		outbox.wakeUp()
 		recover.wakeUp()
@@ -235,6 +263,8 @@ type task struct {
 	holder string
 	log    *slog.Logger
 	wake   chan struct{}
+	// pause says how long to wait after a step that did not fail, where that is not always every.
+	pause func() time.Duration
 
 	// What follows only run uses.
 	failing bool
@@ -250,8 +280,20 @@ func (t *task) wakeUp() {
 	}
 }
 
-// maxPause bounds the wait after a step that failed.
-const maxPause = 15 * time.Second
+// The wait after a step that failed is bounded by maxPause, and for frequent tasks by shortPause: what they do must go on
+// soon after an outage.
+const (
+	maxPause   = 15 * time.Second
+	shortPause = 3 * time.Second
+)
+
+// longest bounds the wait after a step that failed.
+func (t *task) longest() time.Duration {
+	if t.every <= shortPause {
+		return shortPause
+	}
+	return max(maxPause, t.every)
+}
 
 func (t *task) run(ctx context.Context) {
 	pause := t.every
@@ -261,7 +303,7 @@ func (t *task) run(ctx context.Context) {
 		case ctx.Err() != nil:
 		case err != nil:
 			// Infrastructure that is away is the usual cause: said once, tried again with growing waits.
-			if pause = min(max(2*pause, time.Second), max(maxPause, t.every)); !t.failing {
+			if pause = min(max(2*pause, time.Second), t.longest()); !t.failing {
 				t.log.WarnContext(ctx, "store worker failed", slog.String("worker", t.name), obs.Error(err))
 			}
 			t.failing = true
@@ -269,7 +311,9 @@ func (t *task) run(ctx context.Context) {
 			if t.failing {
 				t.log.InfoContext(ctx, "store worker goes on", slog.String("worker", t.name))
 			}
-			t.failing, pause = false, t.every
+			if t.failing, pause = false, t.every; t.pause != nil {
+				pause = t.pause()
+			}
 		}
 		if more && err == nil {
 			continue
@@ -355,12 +399,12 @@ func (t *task) renew(ctx context.Context, cancel context.CancelCauseFunc) {
 // ledgerMetrics are those of the workers.
 type ledgerMetrics struct {
 	swept, paused, children, recovered, pruned prometheus.Counter
-	candidates, withheld                       prometheus.Gauge
-	audit                                      map[string]prometheus.Gauge
-	audited                                    prometheus.Gauge
+	candidates, withheld, unreadable           prometheus.Gauge
+	audits                                     *auditMetrics
+	watch                                      *watchMetrics
 }
 
-func newLedgerMetrics(reg prometheus.Registerer) *ledgerMetrics {
+func newLedgerMetrics(reg prometheus.Registerer, now func() time.Time) *ledgerMetrics {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "mailfarm_store_" + name, Help: help})
 	}
@@ -375,16 +419,12 @@ func newLedgerMetrics(reg prometheus.Registerer) *ledgerMetrics {
 		pruned:     counter("pruned_messages_total", "Messages whose rows were old and final and went."),
 		candidates: gauge("store_recovery_candidates", "Durable messages that the ledger does not know yet."),
 		withheld:   gauge("store_recovery_withheld", "Messages beyond recovery's horizon that it noted since its start: they wait for an operator."),
-		audited:    gauge("audit_time_seconds", "When the last audit ended, seconds since 1970."),
-		audit:      map[string]prometheus.Gauge{},
-	}
-	all := []prometheus.Collector{m.swept, m.paused, m.children, m.recovered, m.pruned, m.candidates, m.withheld, m.audited}
-	for _, name := range auditNames {
-		m.audit[name] = gauge("audit_"+name, "Recipients in the last audit: "+name+".")
-		all = append(all, m.audit[name])
+		unreadable: gauge("store_recovery_unreadable", "Incarnations of the blob store that recovery cannot read to their end: what lies behind waits."),
+		audits:     newAuditMetrics(now),
+		watch:      newWatchMetrics(now),
 	}
 	if reg != nil {
-		reg.MustRegister(all...)
+		reg.MustRegister(m.swept, m.paused, m.children, m.recovered, m.pruned, m.candidates, m.withheld, m.unreadable, m.audits, m.watch)
 	}
 	return m
 }

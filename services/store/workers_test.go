@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,11 +34,12 @@ type fakeBus struct {
 	life    time.Time
 	streams map[bus.Subject][][]byte // all that was published
 	floor   map[bus.Subject]int      // how much of it was acknowledged
+	beyond  map[bus.Subject]int      // how much was acknowledged behind one that was not
 	fail    error
 }
 
 func newFakeBus() *fakeBus {
-	return &fakeBus{life: time.Unix(1, 0), streams: map[bus.Subject][][]byte{}, floor: map[bus.Subject]int{}}
+	return &fakeBus{life: time.Unix(1, 0), streams: map[bus.Subject][][]byte{}, floor: map[bus.Subject]int{}, beyond: map[bus.Subject]int{}}
 }
 
 func (b *fakeBus) PublishAll(_ context.Context, s bus.Subject, keys []uint64, payloads [][]byte) error {
@@ -55,7 +57,7 @@ func (b *fakeBus) PublishAll(_ context.Context, s bus.Subject, keys []uint64, pa
 func (b *fakeBus) Backlog(_ context.Context, s bus.Subject) (uint64, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return uint64(len(b.streams[s]) - b.floor[s]), b.fail
+	return uint64(len(b.streams[s]) - b.floor[s] - b.beyond[s]), b.fail
 }
 
 func (b *fakeBus) Mark(_ context.Context, s bus.Subject) (bus.Mark, error) {
@@ -89,6 +91,7 @@ func (b *fakeBus) wipe() {
 	b.life = b.life.Add(time.Second)
 	clear(b.streams)
 	clear(b.floor)
+	clear(b.beyond)
 }
 
 // waits is how much waits on a subject.
@@ -228,6 +231,7 @@ type world struct {
 	// ledger and line, where set, stand between the workers and the real ones.
 	ledger func(ledger.Ledger) ledger.Ledger
 	line   func(WorkBus) WorkBus
+	store  func(blob.Store) blob.Store
 }
 
 func newWorld(t *testing.T) *world {
@@ -255,15 +259,18 @@ func (w *world) openBlobs() {
 // restart makes the workers anew, as after a crash: they have forgotten everything.
 func (w *world) restart() {
 	w.Helper()
-	l, line := ledger.Ledger(w.db.Ledger()), WorkBus(w.bus)
+	l, line, store := ledger.Ledger(w.db.Ledger()), WorkBus(w.bus), blob.Store(w.blobs)
 	if w.ledger != nil {
 		l = w.ledger(l)
 	}
 	if w.line != nil {
 		line = w.line(line)
 	}
+	if w.store != nil {
+		store = w.store(store)
+	}
 	part, err := newLedgerPart(w.cfg, LedgerDeps{
-		Ledger: l, Leases: w.db.Leases(), Blobs: w.blobs, Bus: line, Log: slog.New(slog.DiscardHandler), Now: w.clock.Now, Holder: "test",
+		Ledger: l, Leases: w.db.Leases(), Blobs: store, Bus: line, Log: slog.New(slog.DiscardHandler), Now: w.clock.Now, Holder: "test", Notes: w.db.Books(),
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -413,7 +420,12 @@ func untilIdle(ctx context.Context, t *task) error {
 
 func (w *world) audit() *storev1.AuditResponse {
 	w.Helper()
-	r, err := w.part.queue.audit(w.ctx, 0)
+	return w.auditAs(&storev1.AuditRequest{})
+}
+
+func (w *world) auditAs(req *storev1.AuditRequest) *storev1.AuditResponse {
+	w.Helper()
+	r, err := w.part.queue.audit(w.ctx, req)
 	if err != nil {
 		w.Fatalf("audit: %v", err)
 	}
@@ -424,7 +436,7 @@ func (w *world) wantAudit(want *storev1.AuditResponse) *storev1.AuditResponse {
 	w.Helper()
 	got := w.audit()
 	bare := proto.Clone(got).(*storev1.AuditResponse)
-	bare.Findings, bare.Frames = nil, 0
+	bare.Findings, bare.Frames, bare.Settled = nil, 0, 0
 	if !proto.Equal(bare, want) {
 		w.Errorf("audit: got %v, want %v", got, want)
 	}
@@ -441,7 +453,7 @@ func TestConfigTellsAllFaults(t *testing.T) {
 	bad.Default()
 	err := bad.Validate()
 	for _, name := range []string{"sweep_every", "sweep_batch", "outbox_batch", "lease"} {
-		if err == nil || !containsText(err.Error(), "ledger."+name+":") {
+		if err == nil || !containsText(err.Error(), name+": ") {
 			t.Errorf("got %v, want %s named", err, name)
 		}
 	}
@@ -587,12 +599,13 @@ func TestFailingWorkerWaitsLonger(t *testing.T) {
 			steps++
 			return true, fail
 		})
+		w.every = shortPause + 1
 		ctx, stop := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { w.run(ctx) })
 		time.Sleep(100 * time.Second)
 		synctest.Wait()
-		if steps < 8 || steps > 12 {
+		if steps < 7 || steps > 10 {
 			t.Errorf("got %d steps in 100 s, want the pause to grow to %v", steps, maxPause)
 		}
 		before := steps
@@ -600,6 +613,38 @@ func TestFailingWorkerWaitsLonger(t *testing.T) {
 		synctest.Wait()
 		if steps != before+1 {
 			t.Errorf("got %d steps after it was woken, want 1", steps-before)
+		}
+		stop()
+		wg.Wait()
+	})
+}
+
+func TestFrequentWorkerGoesOnSoonAfterAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var steps atomic.Int64
+		var well atomic.Bool
+		w := testTask(newFakeLeases(), "me", func(context.Context) (bool, error) {
+			steps.Add(1)
+			if well.Load() {
+				return false, nil
+			}
+			return false, errAway
+		})
+		w.every = time.Second
+		ctx, stop := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { w.run(ctx) })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := steps.Load(); n > 25 {
+			t.Errorf("got %d steps in a minute, want the pause to grow to %v", n, shortPause)
+		}
+		before := steps.Load()
+		well.Store(true)
+		time.Sleep(shortPause)
+		synctest.Wait()
+		if steps.Load() == before {
+			t.Errorf("no step within %v of the outage's end", shortPause)
 		}
 		stop()
 		wg.Wait()

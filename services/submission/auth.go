@@ -42,6 +42,7 @@ var (
 var (
 	errMalformed = reply.Permanent(501, "5.5.2", "malformed response")
 	errBusy      = reply.Transient(454, "4.7.0", "too many logins, try again later")
+	errCrowd     = reply.Transient(454, "4.7.0", "too many connections to your account")
 )
 
 // AuthMechanisms offers nothing without TLS, but to plaintext networks.
@@ -79,11 +80,20 @@ func (s *session) Auth(ctx context.Context, mechanism string) (smtpd.Mechanism, 
 	return &scramExchange{s: s, ctx: ctx, mechanism: mechanism}, nil
 }
 
-// loggedIn remembers who it is.
-func (s *session) loggedIn(ctx context.Context, account uint64, address, mechanism string) {
+// loggedIn remembers who it is, unless there are too many of the same account.
+func (s *session) loggedIn(ctx context.Context, account uint64, address, mechanism string) error {
+	if l := s.s.deps.Limits; l != nil {
+		leave, ok := l.EnterAccount(s.conn.RemoteAddr(), account)
+		if !ok {
+			leave()
+			return errCrowd
+		}
+		s.leave = leave
+	}
 	s.account, s.address, s.owned = mailbox.AccountID(account), address, ""
 	s.s.deps.Log.LogAttrs(ctx, slog.LevelInfo, "logged in", obs.ConnID(s.conn.ID()),
 		obs.Client(s.conn.Client()), obs.User(address), slog.String("mechanism", mechanism))
+	return nil
 }
 
 // password asks the directory.
@@ -99,8 +109,7 @@ func (s *session) password(ctx context.Context, user, password, mechanism string
 	if err != nil {
 		return authError(err)
 	}
-	s.loggedIn(ctx, answer.GetAccount(), answer.GetAddress(), mechanism)
-	return nil
+	return s.loggedIn(ctx, answer.GetAccount(), answer.GetAddress(), mechanism)
 }
 
 // authError is the reply for the directory's answer (RFC 4954 §6).

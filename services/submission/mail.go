@@ -20,6 +20,7 @@ const directoryTimeout = 5 * time.Second
 // What is said about senders.
 var (
 	errNotYours = reply.Permanent(553, "5.7.1", "sender address does not belong to your account")
+	errTooMany  = reply.Transient(450, "4.7.1", "your account has sent too many messages, try again later")
 	errAway     = reply.Transient(451, "4.3.0", "cannot look the address up now, try again later")
 )
 
@@ -31,6 +32,10 @@ func (s *session) Mail(ctx context.Context, from envelope.ReversePath, opts *smt
 			return err
 		}
 		s.owned = from
+	}
+	if l := s.s.deps.Limits; l != nil && !l.AccountMessage(s.conn.RemoteAddr(), uint64(s.account)) {
+		s.refused(ctx, from, errTooMany)
+		return errTooMany
 	}
 	s.tx.Mail(s.s.acceptor, s.conn, s.address, from, opts)
 	return nil
@@ -46,9 +51,13 @@ func (s *session) owns(ctx context.Context, from envelope.ReversePath) error {
 	case err != nil:
 		return errAway.Because(fmt.Errorf("ask who owns the sender: %w", err))
 	case len(answer.GetOwns()) != 1 || !answer.GetOwns()[0]:
-		s.s.deps.Log.LogAttrs(ctx, slog.LevelInfo, "sender refused", obs.ConnID(s.conn.ID()),
-			obs.Client(s.conn.Client()), obs.User(s.address), obs.ReversePath(from), obs.Reply(errNotYours.String()))
+		s.refused(ctx, from, errNotYours)
 		return errNotYours
 	}
 	return nil
+}
+
+func (s *session) refused(ctx context.Context, from envelope.ReversePath, why *reply.Error) {
+	s.s.deps.Log.LogAttrs(ctx, slog.LevelInfo, "sender refused", obs.ConnID(s.conn.ID()),
+		obs.Client(s.conn.Client()), obs.User(s.address), obs.ReversePath(from), obs.Reply(why.String()))
 }

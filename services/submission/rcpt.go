@@ -4,9 +4,13 @@ import (
 	"context"
 
 	"github.com/mailfarm/mailfarm/internal/acceptance"
+	"github.com/mailfarm/mailfarm/internal/reply"
 	"github.com/mailfarm/mailfarm/internal/smtpd"
 	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
 )
+
+// errRecipients is said to an account that has written to too many lately.
+var errRecipients = reply.Transient(452, "4.7.1", "your account has written to too many recipients, try again later")
 
 // Rcpt takes recipients anywhere; of our own domains only those that exist, so that the user hears of a slip at once.
 func (s *session) Rcpt(ctx context.Context, rcpts []smtpd.Rcpt) {
@@ -16,12 +20,30 @@ func (s *session) Rcpt(ctx context.Context, rcpts []smtpd.Rcpt) {
 	}
 	kinds, err := s.s.resolver.Kinds(ctx, s.kinds[:0], s.addresses)
 	s.kinds = kinds
+	var full []error
+	if err == nil {
+		full = s.s.rooms.Refusals(ctx, s.s.resolver, s.addresses)
+	}
+	good := 0
+	for i := range rcpts {
+		if err != nil {
+			rcpts[i].Err = acceptance.ErrAway.Because(err)
+		} else if rcpts[i].Err = refusal(kinds[i]); rcpts[i].Err == nil {
+			if rcpts[i].Err = full[i]; rcpts[i].Err != nil {
+				continue
+			}
+			good++
+		}
+	}
+	if l := s.s.deps.Limits; l != nil && good > 0 {
+		good = l.AccountRecipients(s.conn.RemoteAddr(), uint64(s.account), good)
+	}
 	for i := range rcpts {
 		r := &rcpts[i]
-		if err != nil {
-			r.Err = acceptance.ErrAway.Because(err)
-		} else {
-			r.Err = refusal(kinds[i])
+		if r.Err == nil {
+			if good--; good < 0 {
+				r.Err = errRecipients
+			}
 		}
 		if r.Err != nil {
 			s.tx.Refused(ctx, s.s.acceptor, s.conn, r)

@@ -30,7 +30,9 @@ func (x *scramExchange) Next(response []byte) ([]byte, bool, error) {
 		return nil, false, authError(err)
 	}
 	if answer.GetDone() {
-		x.s.loggedIn(x.ctx, answer.GetAccount(), answer.GetAddress(), x.mechanism)
+		if err := x.s.loggedIn(x.ctx, answer.GetAccount(), answer.GetAddress(), x.mechanism); err != nil {
+			return nil, false, err
+		}
 	}
 	return answer.GetChallenge(), answer.GetDone(), nil
 }

@@ -19,6 +19,7 @@ type Service struct {
 	plaintext front.Networks
 	acceptor  *acceptance.Acceptor
 	resolver  *acceptance.Resolver
+	rooms     *acceptance.Rooms
 	server    *smtpd.Server
 }
 
@@ -40,10 +41,11 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s := &Service{
 		cfg: cfg, deps: deps, plaintext: plaintext, acceptor: acceptor,
 		resolver: acceptance.NewResolver(deps.Directory, deps.Now),
+		rooms:    acceptance.NewRooms(deps.Quotas, cfg.Acceptance, deps.Now),
 	}
 	s.server, err = smtpd.New(smtpd.Config{
-		Hostname: cfg.Hostname, TLS: deps.TLS, RequireAuth: true,
-		Limits: cfg.Limits, Timeouts: cfg.Timeouts, AfterReply: acceptor.AfterReply(),
+		Hostname: cfg.Hostname, TLS: deps.TLS, RequireAuth: true, Service: "submission", Gate: deps.Gate, Drain: cfg.Drain,
+		Limits: cfg.Limits, Timeouts: cfg.Timeouts, AfterReply: acceptor.AfterReply(), Metrics: deps.Metrics,
 	}, s, deps.Log)
 	if err != nil {
 		return nil, fmt.Errorf("submission: %w", err)
@@ -55,6 +57,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	return s, nil
 }
 
+// Sessions is how many clients are connected.
+func (s *Service) Sessions() int { return int(s.server.Stats().Open) }
+
 // Run serves until ctx ends or a listener fails. It then drains: connections that wait for a command get 421, messages
 // that are arriving are finished and answered, and what was accepted is offered to the bus once more.
 func (s *Service) Run(ctx context.Context) error {
@@ -64,6 +69,6 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	}
 	return s.acceptor.While(ctx, func() error {
-		return s.server.Run(ctx, slices.Concat(s.deps.SMTP, sockets), s.cfg.Drain)
+		return s.server.Run(ctx, slices.Concat(s.deps.SMTP, sockets))
 	})
 }

@@ -19,6 +19,8 @@ type session struct {
 	// account and address are of who logged in; 0 before.
 	account mailbox.AccountID
 	address string
+	// leave ends the connection's place among those of the account; nil before.
+	leave func()
 	// owned is the last reverse-path that was found to be the account's.
 	owned envelope.ReversePath
 
@@ -48,5 +50,10 @@ func (s *session) Data(ctx context.Context) (smtpd.Message, error) {
 // Reset ends the transaction.
 func (s *session) Reset() { s.tx = acceptance.Transaction{} }
 
-// Close has nothing to give back.
-func (*session) Close() {}
+// Close gives the account's place back.
+func (s *session) Close() {
+	if s.leave != nil {
+		s.leave()
+		s.leave = nil
+	}
+}

@@ -301,6 +301,43 @@ func TestSendersAndRecipients(t *testing.T) {
 	c.expect("MAIL FROM:<bob@example.org>", "451 4.3.0")
 }
 
+// TestLimitsOfAnAccount put off what is too much, and nothing else.
+func TestLimitsOfAnAccount(t *testing.T) {
+	w := start(t, submission.Config{})
+	w.limits.set(1, 2, 3)
+	c := dial(t, w.smtps, true)
+	c.expect("EHLO client.example", "250")
+	c.login()
+	crowd := dial(t, w.smtps, true)
+	crowd.expect("EHLO client.example", "250")
+	right := "AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00alice@example.org\x00"+password))
+	crowd.expect(right, "454 4.7.0")
+
+	c.expect("MAIL FROM:<alice@example.org>", "250")
+	c.expect("RCPT TO:<nobody@example.org>", "550 5.1.1") // not counted
+	c.expect("RCPT TO:<a@remote.example>", "250")
+	c.expect("RCPT TO:<b@remote.example>", "250")
+	c.expect("RCPT TO:<c@remote.example>", "250")
+	c.expect("RCPT TO:<d@remote.example>", "452 4.7.1")
+	c.expect("DATA", "354")
+	c.expect("From: alice@example.org\r\n\r\nhi\r\n.", "250")
+	c.expect("MAIL FROM:<bob@example.org>", "553 5.7.1") // not counted
+	c.expect("MAIL FROM:<alice@example.org>", "250")
+	c.expect("RSET", "250")
+	c.expect("MAIL FROM:<alice@example.org>", "450 4.7.1")
+	c.expect("QUIT", "221")
+
+	for deadline := time.Now().Add(30 * time.Second); w.limits.left() != 1; {
+		if time.Now().After(deadline) {
+			t.Fatal("the place of who left is not given back")
+		}
+	}
+	crowd.expect(right, "235")
+	if got := w.published(); len(got) != 1 || len(got[0].GetEnvelope().GetRecipients()) != 3 {
+		t.Errorf("published %v", got)
+	}
+}
+
 func TestConfig(t *testing.T) {
 	_, err := submission.New(submission.Config{
 		Listeners: []front.Listener{{}}, PlaintextNetworks: []string{"localhost"}, Drain: -1,

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -179,8 +180,65 @@ type world struct {
 	directory       *directory
 	bus             *busRecorder
 	store           blob.Store
+	limits          limits
 	starttls, smtps string
 	stop            func()
+}
+
+// limits are account 7's: what is left of each. The zero value has none left to count.
+type limits struct {
+	mu                                sync.Mutex
+	limited                           bool
+	connections, messages, recipients int // guarded by mu
+}
+
+// set sets what is left.
+func (l *limits) set(connections, messages, recipients int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.limited, l.connections, l.messages, l.recipients = true, connections, messages, recipients
+}
+
+// left is how many connections there may still be.
+func (l *limits) left() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.connections
+}
+
+func (l *limits) EnterAccount(client netip.Addr, account uint64) (leave func(), ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if account != 7 || !client.IsLoopback() || l.limited && l.connections == 0 {
+		return func() {}, false
+	}
+	l.connections--
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.connections++
+	}, true
+}
+
+func (l *limits) AccountMessage(client netip.Addr, account uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if account != 7 || l.limited && l.messages == 0 {
+		return false
+	}
+	l.messages--
+	return true
+}
+
+func (l *limits) AccountRecipients(client netip.Addr, account uint64, n int) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.limited {
+		return n
+	}
+	n = min(n, l.recipients)
+	l.recipients -= n
+	return n
 }
 
 func start(t *testing.T, cfg submission.Config) *world {
@@ -206,7 +264,7 @@ func start(t *testing.T, cfg submission.Config) *world {
 	cfg.Hostname = "mail.example.org"
 	cfg.Listeners = []front.Listener{{Address: "127.0.0.1:0", ImplicitTLS: true}}
 	service, err := submission.New(cfg, submission.Deps{
-		Deps: acceptance.Deps{Blobs: store, Bus: w.bus}, Directory: directoryv1.NewDirectoryClient(conn), TLS: serverTLS(),
+		Deps: acceptance.Deps{Blobs: store, Bus: w.bus}, Directory: directoryv1.NewDirectoryClient(conn), TLS: serverTLS(), Limits: &w.limits,
 		SMTP: []front.Socket{{Listener: given}},
 		Listen: func(network, address string) (net.Listener, error) {
 			l, err := net.Listen(network, address)

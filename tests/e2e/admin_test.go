@@ -28,6 +28,18 @@ func TestAdminPort(t *testing.T) {
 		t.Errorf("--json over the port: %v\n%s", err, out)
 	}
 
+	// One authority may sign the certificates of operators and of processes.
+	authority, err := pki.Open(filepath.Dir(f.CA()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := authority.Issue("imap-9", pki.Peer, "imap-9"); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := verb(t, with(f.CA(), authority.Certificate("imap-9"), authority.Key("imap-9"))...); code != 2 || strings.Contains(out, alice) {
+		t.Errorf("with the certificate of a process: exit status %d\n%s", code, out)
+	}
+
 	strangers, err := pki.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)

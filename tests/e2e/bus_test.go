@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -75,6 +77,32 @@ func connectBus(t *testing.T, addr string) *nats.Conn {
 	return nc
 }
 
+// poison is what no subject's work looks like: noise, messages cut off, ids of a wrong length, fields of another type.
+func poison(t *testing.T) [][]byte {
+	t.Helper()
+	id := bytes.Repeat([]byte{7}, 16)
+	var all [][]byte
+	for _, m := range []proto.Message{
+		&mailv1.Accepted{QueueId: id[:5], BlobId: id, Envelope: &mailv1.Envelope{QueueId: id, ReversePath: carol}},
+		&mailv1.LocalWork{QueueId: id[:3], Number: 1},
+		&mailv1.RemoteWork{QueueId: id[:15], Group: "far.example"},
+	} {
+		b, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b, b[:len(b)-1])
+	}
+	noise := make([]byte, 100_000)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	for i := range noise {
+		noise[i] = byte(r.Uint32())
+	}
+	return append(all, nil, []byte("no protobuf at all"), noise, bytes.Repeat([]byte{0xff}, 30))
+}
+
 // TestPoison puts on the bus what nobody can read: it becomes a dead letter, is listed, can be retried, and blocks nothing.
 func TestPoison(t *testing.T) {
 	listen := harness.FreeAddr(t)
@@ -86,11 +114,23 @@ func TestPoison(t *testing.T) {
 	subjects := []string{"mail.accepted", "mail.filtered", "mail.local", "mail.remote"}
 	ctx, cancel := context.WithTimeout(context.Background(), harness.Limit)
 	defer cancel()
+	payloads := poison(t)
 	for _, s := range subjects {
-		for _, payload := range [][]byte{[]byte("no protobuf at all"), nil} {
+		for _, payload := range payloads {
 			if _, err := js.Publish(ctx, s+".0", payload); err != nil {
 				t.Fatal(err)
 			}
+		}
+	}
+	// What can be decoded and stands for nothing the ledger could keep.
+	id := bytes.Repeat([]byte{8}, 16)
+	hollow, err := proto.Marshal(&mailv1.Accepted{QueueId: id, BlobId: []byte("short"), Envelope: &mailv1.Envelope{QueueId: id, ReversePath: carol}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range subjects[:2] {
+		if _, err := js.Publish(ctx, s+".0", hollow); err != nil {
+			t.Fatal(err)
 		}
 	}
 	if err := harness.Send(f.SMTP(), carol, []string{alice}, harness.Letter("behind poison", carol, alice)); err != nil {
@@ -109,11 +149,15 @@ func TestPoison(t *testing.T) {
 	var letters []dead
 	harness.Eventually(t, "all are dead letters", func() bool {
 		letters = list()
-		return len(letters) == 2*len(subjects)
+		return len(letters) == len(payloads)*len(subjects)+2
 	})
-	for _, s := range subjects {
-		if n := len(slices.DeleteFunc(slices.Clone(letters), func(d dead) bool { return d.Subject != s || d.Tries != 3 || d.Reason == "" })); n != 2 {
-			t.Errorf("%d dead letters of %s after 3 tries with a reason, want 2: %+v", n, s, letters)
+	for i, s := range subjects {
+		want := len(payloads)
+		if i < 2 {
+			want++
+		}
+		if n := len(slices.DeleteFunc(slices.Clone(letters), func(d dead) bool { return d.Subject != s || d.Tries != 3 || d.Reason == "" })); n != want {
+			t.Errorf("%d dead letters of %s after 3 tries with a reason, want %d: %+v", n, s, want, letters)
 		}
 	}
 	if out := f.CLI("queue", "list", "--dead"); len(out) == 0 || out[:6] != "NUMBER" {

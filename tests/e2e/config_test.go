@@ -83,6 +83,7 @@ func TestConfigPrint(t *testing.T) {
 
 // TestRunAll runs the shape for production on one machine, with a certificate of its own.
 func TestRunAll(t *testing.T) {
+	harness.OneProcess(t)
 	dev := harness.StartDev(t) // makes a certificate, an account and its mail
 	all := seed(t, dev, "moved", alice)
 	if err := dev.Stop(); err != nil {
@@ -125,6 +126,7 @@ imap: {listeners: [{address: '%[3]s', implicit_tls: true}]}
 // TestPublicListenerRefusesDevPassword starts what others can reach on a folder whose accounts have the password that
 // everybody knows.
 func TestPublicListenerRefusesDevPassword(t *testing.T) {
+	harness.OneProcess(t)
 	dev := harness.StartDev(t)
 	if err := dev.Stop(); err != nil {
 		t.Fatal(err)
@@ -169,7 +171,8 @@ func TestRunRoles(t *testing.T) {
 	if out, code := verb(t, "run", "igress"); code != 2 || !strings.Contains(out, `no role is called "igress"`) || !strings.Contains(out, "delivery-remote") {
 		t.Errorf("exit status %d\n%s", code, out)
 	}
-	if out, code := verb(t, "run", "ingress", "filter"); code != 2 || !strings.Contains(out, "mailfarm run all") {
+	if out, code := verb(t, "run", "ingress", "filter"); code != 2 || !strings.Contains(out, "mailfarm run all") ||
+		!strings.Contains(out, "bus.servers") || !strings.Contains(out, "rpc.targets.directory") || strings.Contains(out, "database.url") {
 		t.Errorf("exit status %d\n%s", code, out)
 	}
 }

@@ -20,6 +20,7 @@ import (
 // TestDevIsReadyAtOnce starts `mailfarm dev` on an empty folder. It is to be ready in under a second; the bound here leaves
 // room for a machine with other work.
 func TestDevIsReadyAtOnce(t *testing.T) {
+	harness.OneProcess(t)
 	harness.Binary(t)
 	f := harness.Dev(t)
 	began := time.Now()
@@ -39,6 +40,7 @@ func TestDevIsReadyAtOnce(t *testing.T) {
 
 // TestDevGreetingCanBeCopied runs the lines of the greeting as they are printed.
 func TestDevGreetingCanBeCopied(t *testing.T) {
+	harness.OneProcess(t)
 	harness.Need(t, "swaks", "curl")
 	f := harness.StartDev(t)
 	p := harness.NewProgram(t)
@@ -72,6 +74,7 @@ func TestDevGreetingCanBeCopied(t *testing.T) {
 
 // TestSecondStartFindsEverything stops by SIGTERM and starts again, then by kill -9.
 func TestSecondStartFindsEverything(t *testing.T) {
+	harness.OneProcess(t)
 	f := harness.StartDev(t)
 	all := seed(t, f, "kept", alice)
 	c := f.IMAPClient(alice)
@@ -125,6 +128,7 @@ func TestSecondStartFindsEverything(t *testing.T) {
 // TestDrain ends the process while clients are connected, one of them in the middle of DATA and one stuck there, and a server
 // that we send to does not answer.
 func TestDrain(t *testing.T) {
+	harness.OneProcess(t) // TestRolling is about the others
 	config := fmt.Sprintf("delivery_remote: {port: %s}\n", harness.Port(silentServer(t)))
 	f := harness.StartDev(t, "--config", harness.ConfigFile(t, config))
 	idle := f.IMAPClient(alice)
@@ -174,6 +178,7 @@ func inData(t *testing.T, f *harness.Farm, subject string) *dialogue {
 
 // TestOneProcessPerFolder refuses a second process on a folder, in words that say what to do.
 func TestOneProcessPerFolder(t *testing.T) {
+	harness.OneProcess(t)
 	f := harness.StartDev(t)
 	for _, args := range [][]string{{"dev", "--port-offset", "20000"}, {"run", "all"}} {
 		out, code := f.CLIStatus(args...)
@@ -186,6 +191,7 @@ func TestOneProcessPerFolder(t *testing.T) {
 
 // TestTakenPort names the address that is in use, and leaves nothing running.
 func TestTakenPort(t *testing.T) {
+	harness.OneProcess(t)
 	f := harness.Dev(t)
 	l, err := net.Listen("tcp", f.IMAP())
 	if err != nil {
@@ -203,6 +209,7 @@ func TestTakenPort(t *testing.T) {
 
 // TestLongDataPath uses a folder whose socket has too long a path.
 func TestLongDataPath(t *testing.T) {
+	harness.OneProcess(t)
 	f := harness.DevIn(t, filepath.Join(t.TempDir(), strings.Repeat("a-long-name/", 12)))
 	f.Start()
 	if out := f.CLI("account", "list"); !strings.Contains(out, alice) {
@@ -215,6 +222,7 @@ func TestLongDataPath(t *testing.T) {
 
 // TestHTTP asks for health, readiness and metrics.
 func TestHTTP(t *testing.T) {
+	harness.OneProcess(t)
 	f := harness.StartDev(t)
 	seed(t, f, "counted", alice)
 	for path, want := range map[string]string{

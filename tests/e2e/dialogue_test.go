@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -31,6 +32,30 @@ func dialLines(t *testing.T, addr string) *dialogue {
 		t.Fatal(err)
 	}
 	return &dialogue{t, c, bufio.NewReader(c)}
+}
+
+// tlsLines is dialLines with implicit TLS.
+func tlsLines(t *testing.T, f *harness.Farm, addr string) *dialogue {
+	t.Helper()
+	c, err := tls.Dial("tcp", addr, f.TLS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if err := c.SetDeadline(time.Now().Add(harness.Limit)); err != nil {
+		t.Fatal(err)
+	}
+	return &dialogue{t, c, bufio.NewReader(c)}
+}
+
+// any reads one line.
+func (d *dialogue) any() string {
+	d.t.Helper()
+	line, err := d.r.ReadString('\n')
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return line
 }
 
 // send says something without waiting for an answer.

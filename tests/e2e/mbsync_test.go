@@ -28,7 +28,9 @@ func TestMbsyncSyncs(t *testing.T) {
 		harness.Port(f.IMAPS()), alice, devPass, f.CA(), near))
 	sync := func() { p.Run("mbsync", "-c", rc, "all") }
 
-	sync()
+	if said := p.Run("mbsync", "-Dn", "-c", rc, "all"); !bytes.Contains(said, []byte("COMPRESS DEFLATE")) {
+		t.Errorf("nothing was compressed:\n%.4000s", said)
+	}
 	for _, folder := range []string{"INBOX", "Sent", "Drafts", "Junk", "Trash", "Archive"} {
 		if _, err := os.Stat(filepath.Join(near, folder)); err != nil {
 			t.Errorf("mailbox %s did not come near: %v", folder, err)

@@ -63,7 +63,11 @@ func (o *other) submit(t *testing.T, name string, rcpt *smtp.RcptOptions, to ...
 // recipient is what the ledger says of the only recipient of a letter.
 func (o *other) state(t *testing.T, name string) (state, reply, relay string, attempts int) {
 	t.Helper()
-	found := fromJSON[[]entry](t, o.Farm, "trace", "--message-id", "<"+name+"@letters.example>")
+	var found []entry
+	harness.Eventually(t, "the ledger to have "+name, func() bool {
+		found = fromJSON[[]entry](t, o.Farm, "trace", "--message-id", "<"+name+"@letters.example>")
+		return len(found) > 0
+	})
 	if len(found) != 1 || len(found[0].Recipients) != 1 {
 		t.Fatalf("trace of %s tells %+v", name, found)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -110,10 +111,10 @@ func (w *world) check(t *testing.T) {
 		t.Errorf("audit: %+v", a)
 	}
 	s := w.look()
-	for _, k := range kinds {
+	for _, k := range slices.Concat(kinds, roomKinds) {
 		for _, l := range w.letters {
 			switch {
-			case l.kind != k.name:
+			case l.kind != k.name || l.expunged:
 			case l.answered:
 				k.check(t, w, l, s)
 			case l.refused:

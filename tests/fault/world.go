@@ -41,6 +41,7 @@ type letter struct {
 	kind     string
 	answered bool // it got a 250
 	refused  bool // it got a 5xx
+	expunged bool // it was removed since, or perhaps
 	body     []byte
 }
 

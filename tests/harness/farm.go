@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,6 +45,8 @@ const (
 	portHTTP = 2080
 	portAdm  = 2090
 	portFree = 2200 // for FreeAddr
+	// portParts is the first of two for each process of a farm's shape: gRPC and HTTP.
+	portParts = 2210
 )
 
 var devPorts = []int{portSMTP, portMSA, portMSAS, portLMTP, portIMAP, portIMAS, portPOP, portPOPS, portHTTP, portAdm}
@@ -76,18 +77,19 @@ var build = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// Farm is one mailfarm with its data folder; it may be started and killed many times.
+// Farm is one mailfarm with its data folder; it may be started and killed many times. It is one process, or, in the farm's
+// shape, a process for each role.
 type Farm struct {
-	t       testing.TB
-	Data    string
-	args    []string // of the command that starts it
-	wrapper []string // what starts that command
-	offset  int
-	imaps   string // where IMAP is with TLS, if not by offset
+	t      testing.TB
+	Data   string
+	offset int
+	imaps  string // where IMAP is with TLS, if not by offset
+	log    *lockedBuffer
 
-	cmd  *exec.Cmd
-	exit chan error
-	log  *lockedBuffer
+	// procs are the processes in the order in which they start.
+	procs []*Process
+	// Servers are what the processes share; nil where all is in one.
+	Servers *Servers
 }
 
 // Dev prepares `mailfarm dev` in a new data folder, on ports of its own. Start starts it.
@@ -100,7 +102,7 @@ func Dev(t testing.TB, flags ...string) *Farm {
 func DevIn(t testing.TB, data string, flags ...string) *Farm {
 	t.Helper()
 	f := &Farm{t: t, Data: data, offset: freeOffset(t), log: &lockedBuffer{}}
-	f.args = append([]string{"dev", "--data", f.Data, "--port-offset", strconv.Itoa(f.offset)}, flags...)
+	f.add("all", f.HTTP(), append([]string{"dev", "--data", f.Data, "--port-offset", strconv.Itoa(f.offset)}, flags...)...)
 	f.cleanUp()
 	return f
 }
@@ -120,15 +122,17 @@ func ConfigFile(t testing.TB, yaml string) string {
 func Run(t testing.TB, data, yaml string) *Farm {
 	t.Helper()
 	f := &Farm{t: t, Data: data, log: &lockedBuffer{}}
-	f.args = []string{"run", "all", "--data", data, "--config", ConfigFile(t, yaml)}
+	f.add("all", f.HTTP(), "run", "all", "--data", data, "--config", ConfigFile(t, yaml))
 	f.cleanUp()
 	return f
 }
 
 func (f *Farm) cleanUp() {
 	f.t.Cleanup(func() {
-		if f.cmd != nil {
-			f.Kill()
+		for _, p := range f.procs {
+			if p.cmd != nil {
+				p.Kill()
+			}
 		}
 		if f.t.Failed() {
 			f.t.Logf("log of mailfarm:\n%s", f.log.tail(200))
@@ -139,110 +143,75 @@ func (f *Farm) cleanUp() {
 // Listen says where a farm made by Run serves IMAP with TLS from the start.
 func (f *Farm) Listen(imaps string) { f.imaps = imaps }
 
-// StartDev is Dev, started and ready.
+// StartDev is Dev, or a farm of processes alike where MAILFARM_SHAPE is "farm", started and ready.
 func StartDev(t testing.TB, flags ...string) *Farm {
 	t.Helper()
-	f := Dev(t, flags...)
+	f := prepare(t, flags)
 	f.Start()
 	return f
+}
+
+func prepare(t testing.TB, flags []string) *Farm {
+	t.Helper()
+	if InParts() {
+		return Parts(t, Layout{}, flags...)
+	}
+	return Dev(t, flags...)
 }
 
 // Start starts the farm and returns once it is ready. env are variables "NAME=value" beside the test's own.
 func (f *Farm) Start(env ...string) {
 	f.t.Helper()
 	f.Launch(env...)
-	if err := f.waitReady(); err != nil {
-		f.t.Fatalf("%v\n%s", err, f.log.tail(100))
+	for _, p := range f.procs {
+		p.WaitReady()
 	}
 }
 
 // Wrap has the farm started by another program, which becomes it: strace -D does.
-func (f *Farm) Wrap(command ...string) { f.wrapper = command }
+func (f *Farm) Wrap(command ...string) { f.only().wrapper = command }
 
-// Launch starts the process without waiting for it to be ready.
+// Launch starts the processes without waiting for them to be ready.
 func (f *Farm) Launch(env ...string) {
 	f.t.Helper()
-	line := append(append(slices.Clone(f.wrapper), Binary(f.t)), f.args...)
-	cmd := exec.Command(line[0], line[1:]...)
-	cmd.Env = append(os.Environ(), env...)
-	cmd.Stdout, cmd.Stderr = f.log, f.log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		f.t.Fatal(err)
-	}
-	exit := make(chan error, 1)
-	f.cmd, f.exit = cmd, exit
-	go func() { exit <- cmd.Wait() }()
-}
-
-func (f *Farm) waitReady() error {
-	deadline := time.Now().Add(Limit)
-	for {
-		if resp, err := http.Get("http://" + f.HTTP() + "/readyz"); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		select {
-		case err := <-f.exit:
-			f.exit <- err
-			return fmt.Errorf("mailfarm ended before it was ready: %v", err)
-		case <-time.After(5 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			return errors.New("mailfarm did not become ready")
-		}
+	for _, p := range f.procs {
+		p.Launch(env...)
 	}
 }
 
-// Kill ends the process as kill -9 does and waits for its end.
+// Kill ends the processes as kill -9 does and waits for their end.
 func (f *Farm) Kill() {
-	f.cmd.Process.Kill()
-	<-f.exit
-	f.cmd = nil
+	for _, p := range f.procs {
+		p.Kill()
+	}
 }
 
-// Stop ends the process by SIGTERM and returns its error, if it had one.
+// Stop ends the processes by SIGTERM, the last started first, and returns their errors, if they had one.
 func (f *Farm) Stop() error {
-	f.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case err := <-f.exit:
-		f.cmd = nil
-		return err
-	case <-time.After(Limit):
-		f.Kill()
-		return errors.New("mailfarm did not end on SIGTERM")
+	var errs []error
+	for _, p := range slices.Backward(f.procs) {
+		errs = append(errs, p.Stop())
 	}
+	return errors.Join(errs...)
+}
+
+// only is the process of a farm that is one.
+func (f *Farm) only() *Process {
+	f.t.Helper()
+	if len(f.procs) != 1 {
+		f.t.Fatal("this farm is more than one process")
+	}
+	return f.procs[0]
 }
 
 // Ended waits for the process to end by itself and tells whether it did within d.
-func (f *Farm) Ended(d time.Duration) bool {
-	select {
-	case <-f.exit:
-		f.cmd = nil
-		return true
-	case <-time.After(d):
-		return false
-	}
-}
+func (f *Farm) Ended(d time.Duration) bool { return f.only().Ended(d) }
 
 // Running tells whether the process lives.
-func (f *Farm) Running() bool {
-	if f.cmd == nil {
-		return false
-	}
-	select {
-	case err := <-f.exit:
-		f.exit <- err
-		return false
-	default:
-		return true
-	}
-}
+func (f *Farm) Running() bool { return f.only().Running() }
 
 // PID is the process's.
-func (f *Farm) PID() int { return f.cmd.Process.Pid }
+func (f *Farm) PID() int { return f.only().PID() }
 
 // Log is what the process wrote so far, over all its starts.
 func (f *Farm) Log() string { return f.log.String() }
@@ -260,8 +229,15 @@ func (f *Farm) IMAP() string         { return f.addr(portIMAP) }
 func (f *Farm) IMAPS() string        { return cmp.Or(f.imaps, f.addr(portIMAS)) }
 func (f *Farm) POP3() string         { return f.addr(portPOP) }
 func (f *Farm) POP3S() string        { return f.addr(portPOPS) }
-func (f *Farm) HTTP() string         { return f.addr(portHTTP) }
 func (f *Farm) AdminAddress() string { return f.addr(portAdm) }
+
+// HTTP is where /readyz and /metrics are answered: in a farm of processes the first store's, which audits.
+func (f *Farm) HTTP() string {
+	if f.Servers != nil {
+		return f.Process("store").HTTP()
+	}
+	return f.addr(portHTTP)
+}
 
 // CA is the file with the certificate of the farm's private authority.
 func (f *Farm) CA() string { return filepath.Join(f.Data, "tls", "ca.pem") }
@@ -328,7 +304,11 @@ func (f *Farm) Audit() Audit {
 func (f *Farm) Settle() Audit {
 	f.t.Helper()
 	var a Audit
-	settled := within(2*Limit, func() bool {
+	limit := 2 * Limit
+	if f.Servers != nil {
+		limit = 4 * Limit // its clocks may be a minute apart, and so what is due
+	}
+	settled := within(limit, func() bool {
 		a = f.Audit()
 		return a.Pending == 0 && a.Queued == 0 && a.Unaccounted == 0
 	})
@@ -390,7 +370,11 @@ func FreeAddr(t testing.TB) string {
 }
 
 func allFree(offset int) bool {
-	for _, p := range append([]int{portFree}, devPorts...) {
+	ports := append([]int{portFree}, devPorts...)
+	for i := range 2 * len(roles) {
+		ports = append(ports, portParts+i)
+	}
+	for _, p := range ports {
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p+offset)))
 		if err != nil {
 			return false

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -157,4 +160,13 @@ func WantOnce(t testing.TB, got []Message, names []string) {
 			t.Errorf("message %q is there %d times, want once", n, count[n])
 		}
 	}
+}
+
+// IsBye tells whether an IMAP client's error is that the server ended the session: by BYE, or behind one.
+func IsBye(err error) bool {
+	var reply *imap.Error
+	if errors.As(err, &reply) {
+		return reply.Type == imap.StatusResponseTypeBye
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }

@@ -35,6 +35,8 @@ func Run(t *testing.T, b Backend) {
 		{"Lookup", testLookup},
 		{"LookupOfMany", testLookupOfMany},
 		{"RemoveDomain", testRemoveDomain},
+		{"RemovedAccounts", testRemovedAccounts},
+		{"Sharing", testSharing},
 		{"VersionGrows", testVersionGrows},
 		{"SurvivesReopen", testSurvivesReopen},
 		{"Concurrent", testConcurrent},
@@ -43,7 +45,10 @@ func Run(t *testing.T, b Backend) {
 	}
 }
 
-var created = time.Unix(1_700_000_000, 123456789)
+var (
+	created = time.Unix(1_700_000_000, 123456789)
+	removed = created.Add(time.Hour)
+)
 
 func domain(t *testing.T, s account.Store, names ...string) {
 	t.Helper()
@@ -163,11 +168,11 @@ func testAccounts(t *testing.T, b Backend) {
 	if second.Account.Version <= first[1].Account.Version {
 		t.Errorf("version after the update: got %d, want more than %d", second.Account.Version, first[1].Account.Version)
 	}
-	if err := s.RemoveAccount(t.Context(), "alice@example.org"); err != nil {
+	if err := s.RemoveAccount(t.Context(), "alice@example.org", removed); err != nil {
 		t.Fatal(err)
 	}
-	wantErr(t, "removing an account twice", s.RemoveAccount(t.Context(), "alice@example.org"), account.ErrNotFound)
-	again := put(t, s, change(account.Add, 2, "alice@example.org", "s4"))[0]
+	wantErr(t, "removing an account twice", s.RemoveAccount(t.Context(), "alice@example.org", removed), account.ErrNotFound)
+	again := put(t, s, change(account.Add, 22, "alice@example.org", "s4"))[0]
 	if again.Account.Version <= second.Account.Version {
 		t.Errorf("version of an account made again: got %d, want more than %d", again.Account.Version, second.Account.Version)
 	}
@@ -283,7 +288,7 @@ func testRemoveDomain(t *testing.T, b Backend) {
 	}
 	wantErr(t, "removing a domain with accounts", s.RemoveDomain(t.Context(), "example.org"), account.ErrInUse)
 	wantErr(t, "removing an unknown domain", s.RemoveDomain(t.Context(), "example.com"), account.ErrNotFound)
-	if err := s.RemoveAccount(t.Context(), "alice@example.org"); err != nil {
+	if err := s.RemoveAccount(t.Context(), "alice@example.org", removed); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.RemoveDomain(t.Context(), "example.org"); err != nil {
@@ -320,7 +325,7 @@ func testVersionGrows(t *testing.T, b Backend) {
 	step("PutAccounts", err)
 	step("SetAlias", s.SetAlias(ctx, account.Alias{Address: "b@example.org", Targets: []string{"a@example.org"}}))
 	step("RemoveAlias", s.RemoveAlias(ctx, "b@example.org"))
-	step("RemoveAccount", s.RemoveAccount(ctx, "a@example.org"))
+	step("RemoveAccount", s.RemoveAccount(ctx, "a@example.org", removed))
 	step("RemoveDomain", s.RemoveDomain(ctx, "example.org"))
 }
 

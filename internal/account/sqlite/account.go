@@ -73,18 +73,6 @@ func add(tx *sqlitedb.Tx, version int64, a account.Account) (account.Outcome, er
 	return account.Outcome{Account: a, Added: true}, err
 }
 
-// RemoveAccount implements account.Store.
-func (s *Store) RemoveAccount(ctx context.Context, address string) error {
-	err := s.write(ctx, func(tx *sqlitedb.Tx, _ int64) error {
-		n, err := tx.Exec(`DELETE FROM account WHERE address = ?`, address)
-		if err == nil && n == 0 {
-			return account.ErrNotFound
-		}
-		return err
-	})
-	return wrap(err, "remove account", address)
-}
-
 // ListAccounts implements account.Store.
 func (s *Store) ListAccounts(ctx context.Context, domain string) ([]account.Account, error) {
 	var accounts []account.Account

@@ -45,6 +45,11 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	return s, nil
 }
 
+// Read runs fn in one snapshot of all tables, for whoever copies them (internal/join).
+func (s *Store) Read(ctx context.Context, fn func(*sqlitedb.ReadTx) error) error {
+	return s.db.Read(ctx, fn)
+}
+
 // Close ends the store; calls in hand are finished first.
 func (s *Store) Close() error { return s.db.Close() }
 

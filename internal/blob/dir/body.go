@@ -50,7 +50,7 @@ func (b *body) ReadAt(p []byte, off int64) (int, error) {
 		}
 		b.verified = true
 	}
-	return copied(p, b.mem[off:])
+	return frame.Copied(p, b.mem[off:])
 }
 
 func (b *body) readFile(p []byte, off int64) (n int, err error) {

@@ -11,10 +11,10 @@ import (
 // Commit makes the frame durable. Where ctx ends before the frame was handed to the writer, nothing is kept; where it
 // ends later the outcome is unknown, and ctx's error is returned as after any failure.
 func (d *draft) Commit(ctx context.Context, meta blob.Meta) (blob.ID, error) {
-	if d.over {
-		return blob.ID{}, fmt.Errorf("commit: %w", errOver)
+	if d.Over {
+		return blob.ID{}, fmt.Errorf("commit: %w", frame.ErrOver)
 	}
-	d.over = true
+	d.Over = true
 	defer d.release()
 	p, err := d.prepare(ctx, &meta)
 	if err != nil {
@@ -52,13 +52,8 @@ func (d *draft) Commit(ctx context.Context, meta blob.Meta) (blob.ID, error) {
 // prepare makes the body durable where it lies apart, and the frame ready to be placed. Without an error s.inflight is
 // held.
 func (d *draft) prepare(ctx context.Context, meta *blob.Meta) (*pending, error) {
-	switch {
-	case d.err != nil:
-		return nil, d.err
-	case meta.Kind < blob.Accepted || meta.Kind > blob.Generated:
-		return nil, fmt.Errorf("kind %d is not known", meta.Kind)
-	case len(meta.Tail) > frame.MaxTail:
-		return nil, fmt.Errorf("%w: tail of %d octets, at most %d", blob.ErrTooLarge, len(meta.Tail), frame.MaxTail)
+	if err := d.Finishable(meta); err != nil {
+		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -76,25 +71,25 @@ func (d *draft) prepare(ctx context.Context, meta *blob.Meta) (*pending, error) 
 
 func (d *draft) finish(meta *blob.Meta) (*pending, error) {
 	p := &pending{
-		header: frame.Header{Kind: meta.Kind, Codec: frame.CodecNone, QueueID: meta.QueueID, Size: d.size},
+		header: frame.Header{Kind: meta.Kind, Codec: frame.CodecNone, QueueID: meta.QueueID, Size: d.Length},
 		done:   make(chan struct{}),
 	}
 	var sums []byte
 	var digest [32]byte
 	switch {
-	case d.owner != nil:
-		p.header.Place, p.header.Owner = frame.Shared, d.share.ID()
-		digest = d.owner.Digest
+	case d.Owner != nil:
+		p.header.Place, p.header.Owner = frame.Shared, d.Share.FirstID()
+		digest = d.Owner.Digest
 	case d.spill != nil:
 		if err := d.spill.finish(); err != nil {
 			return nil, err
 		}
-		p.header.Place, p.header.Stored = frame.Apart, d.size
+		p.header.Place, p.header.Stored = frame.Apart, d.Length
 		p.header.Apart = frame.Ref{Incarnation: d.s.self.id, Number: d.spill.number}
 		sums = d.spill.sums
 		d.spill.hash.Sum(digest[:0])
 	default:
-		p.header.Place, p.header.Stored = frame.Inline, d.size
+		p.header.Place, p.header.Stored = frame.Inline, d.Length
 		body := d.buf.b[frame.HeaderLen:]
 		var few [8 * frame.SumLen]byte
 		sums = frame.AppendSums(few[:0], body)

@@ -103,7 +103,7 @@ func setDefault[T int | int64](v *T, to T) {
 	}
 }
 
-// Store is a blob directory. It implements blob.Store.
+// Store is a blob directory. It implements blob.Reclaimer.
 type Store struct {
 	root    string
 	opt     Options
@@ -123,6 +123,7 @@ type Store struct {
 	durable atomic.Uint64
 	bodies  atomic.Uint64 // last number of a body apart
 	noRoom  atomic.Bool   // told that room ran out
+	moves   blob.Moves
 
 	queue  chan *pending
 	writer writer
@@ -133,7 +134,7 @@ type Store struct {
 	inflight sync.WaitGroup
 }
 
-var _ blob.Store = (*Store)(nil)
+var _ blob.Reclaimer = (*Store)(nil)
 
 // Open takes the directory at path, which it makes where it is missing (its parent must exist), and begins a new
 // incarnation. The process's earlier incarnations are dead: their ends are settled here, which reads the last segment

@@ -35,20 +35,24 @@ func open(t testing.TB, path string, opt dir.Options) *dir.Store {
 func TestContract(t *testing.T) {
 	for _, segment := range []int64{0, 64 << 10} {
 		t.Run(fmt.Sprintf("segments of %d", segment), func(t *testing.T) {
-			blobtest.Run(t, func(t *testing.T) blobtest.Place {
+			at := func(t *testing.T) blobtest.Place {
 				path := filepath.Join(t.TempDir(), "blob")
 				return blobtest.Place{
 					Open:    func(t *testing.T) blob.Store { return open(t, path, dir.Options{SegmentBytes: segment}) },
 					Corrupt: func(t *testing.T, id blob.ID, offset uint32) { corrupt(t, path, id, offset) },
 				}
-			})
+			}
+			blobtest.Run(t, at)
+			t.Run("reclaimer", func(t *testing.T) { blobtest.RunReclaimer(t, at) })
 		})
 	}
 	t.Run("in memory", func(t *testing.T) {
-		blobtest.Run(t, func(t *testing.T) blobtest.Place {
+		at := func(t *testing.T) blobtest.Place {
 			fs := memfs.New()
 			return blobtest.Place{Open: func(t *testing.T) blob.Store { return open(t, "/blob", dir.Options{FS: fs}) }}
-		})
+		}
+		blobtest.Run(t, at)
+		t.Run("reclaimer", func(t *testing.T) { blobtest.RunReclaimer(t, at) })
 	})
 }
 

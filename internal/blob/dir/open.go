@@ -61,8 +61,34 @@ func (s *Store) openOwner(ctx context.Context, id blob.ID) (*opened, error) {
 	return owner, err
 }
 
-// openOne opens a frame without following a shared body: its Body is nil then.
+// openOne opens a frame, where it was moved to if it is not at its place, without following a shared body: its Body is
+// nil then.
 func (s *Store) openOne(ctx context.Context, id blob.ID) (*opened, error) {
+	o, err := s.openAt(ctx, id)
+	if !errors.Is(err, blob.ErrNotFound) && !errors.Is(err, errNoBody) {
+		return o, err
+	}
+	place, lookup := s.moves.Of(ctx, id)
+	if lookup != nil {
+		return nil, lookup
+	}
+	if place.IsZero() {
+		return nil, err
+	}
+	if o, err = s.openAt(ctx, place); err != nil {
+		return nil, fmt.Errorf("moved to %v: %w", place, err)
+	}
+	if o.header.Origin != id {
+		first := o.header.FirstID()
+		o.Close()
+		return nil, fmt.Errorf("moved to %v: %w: there is blob %v", place, blob.ErrNotFound, first)
+	}
+	o.ID = id
+	return o, nil
+}
+
+// openAt opens the frame at a place.
+func (s *Store) openAt(ctx context.Context, id blob.ID) (*opened, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -102,6 +128,14 @@ func (s *Store) openOne(ctx context.Context, id blob.ID) (*opened, error) {
 		o.Body = &o.body
 	}
 	return o, nil
+}
+
+// Close gives back what the body holds; that of a shared frame holds nothing.
+func (o *opened) Close() error {
+	if o.Body == nil {
+		return nil
+	}
+	return o.Frame.Close()
 }
 
 func orNotFound(err error) error {
@@ -175,6 +209,9 @@ func (o *opened) parseTrailer(header, trailer []byte) error {
 	return nil
 }
 
+// errNoBody is a frame whose body apart is missing: it was lost, or the frame was moved and its segment is being removed.
+var errNoBody = fmt.Errorf("%w: its body is missing", blob.ErrCorrupt)
+
 // openApart opens the file of a body that lies apart.
 func (s *Store) openApart(h *frame.Header) (*handle, error) {
 	ref := h.Apart
@@ -182,7 +219,7 @@ func (s *Store) openApart(h *frame.Header) (*handle, error) {
 		return s.bodyPath(ref.Incarnation, ref.Number)
 	})
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: its body %d/%d is missing", blob.ErrCorrupt, ref.Incarnation, ref.Number)
+		return nil, fmt.Errorf("%w: body %d/%d", errNoBody, ref.Incarnation, ref.Number)
 	}
 	if err != nil {
 		return nil, err
@@ -209,3 +246,6 @@ func readFull(file *handle, b []byte, off int64) error {
 	}
 	return err
 }
+
+// UseLocator says whom to ask about frames that are not at their places.
+func (s *Store) UseLocator(l blob.Locator) { s.moves.Use(l) }

@@ -38,9 +38,16 @@ func scanned(inc *incarnation, segment frame.SegmentHeader, m *met) blob.Scanned
 		Written: segment.Started,
 		Err:     m.err,
 	}
+	if m.err != nil && m.sound {
+		found.Meta = blob.Meta{Kind: m.header.Kind, QueueID: m.header.QueueID}
+	}
 	if m.err == nil {
 		found.Meta = blob.Meta{Kind: m.header.Kind, QueueID: m.header.QueueID, Tail: bytes.Clone(m.trailer.Tail)}
 		found.Size = m.trailer.Size
+		found.Origin, found.Owner = m.header.Origin, m.header.Owner
+		if m.header.Place == frame.Apart {
+			found.Apart = m.header.Stored
+		}
 	}
 	return found
 }

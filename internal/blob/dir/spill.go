@@ -106,7 +106,7 @@ func (sp *spill) readAt(p []byte, off int64) (n int, err error) {
 	if off-sp.written >= int64(len(sp.buf.b)) {
 		return n, io.EOF
 	}
-	m, err := copied(p, sp.buf.b[off-sp.written:])
+	m, err := frame.Copied(p, sp.buf.b[off-sp.written:])
 	return n + m, err
 }
 

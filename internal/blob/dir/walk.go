@@ -222,6 +222,9 @@ func (s *Store) walkSegment(ctx context.Context, inc *incarnation, n uint32, sta
 		header = frame.SegmentHeader{Started: inc.started}
 	}
 	file, err := s.segmentFile(inc.id, n)
+	if errors.Is(err, fs.ErrNotExist) {
+		return at, nil // removed meanwhile
+	}
 	if err != nil {
 		return at, err
 	}

@@ -54,6 +54,10 @@ func ParseHeader(b []byte) (Header, error) {
 	if err := h.check(); err != nil {
 		return Header{}, fmt.Errorf("%w: %w", blob.ErrCorrupt, err)
 	}
+	if inc := binary.BigEndian.Uint64(b[108:]); inc != 0 {
+		h.Origin = blob.ID{Incarnation: inc, Segment: binary.BigEndian.Uint32(b[116:]), Offset: binary.BigEndian.Uint32(b[120:]),
+			Length: uint32(h.Len())}
+	}
 	return h, nil
 }
 

@@ -70,5 +70,9 @@ func putHeader(b []byte, h *Header) {
 	case Shared:
 		copy(b[88:108], h.Owner.Bytes())
 	}
+	// A moved frame has the length that it had: 16 octets tell its origin.
+	binary.BigEndian.PutUint64(b[108:], h.Origin.Incarnation)
+	binary.BigEndian.PutUint32(b[116:], h.Origin.Segment)
+	binary.BigEndian.PutUint32(b[120:], h.Origin.Offset)
 	binary.BigEndian.PutUint32(b[124:], crc32.Checksum(b[:124], castagnoli))
 }

@@ -108,8 +108,18 @@ type Header struct {
 
 	// Apart is set for a body that lies apart.
 	Apart Ref
-	// Owner is set for a shared body: the frame that has it.
+	// Owner is set for a shared body: the first ID of the frame that has it.
 	Owner blob.ID
+	// Origin is the frame's first ID where it was moved; its length is this frame's. Zero for a frame that never was.
+	Origin blob.ID
+}
+
+// FirstID is what refers to the frame for ever: its place, or where it was before it was moved.
+func (h *Header) FirstID() blob.ID {
+	if h.Origin.IsZero() {
+		return h.ID()
+	}
+	return h.Origin
 }
 
 // BlocksOf is how many blocks a body of n octets has.

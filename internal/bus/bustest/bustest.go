@@ -21,7 +21,9 @@ const Limit = 20 * time.Second
 
 // Server is one that a test starts for itself.
 type Server interface {
-	// Option makes a client connect to it.
+	// URLs are its addresses where it is one that processes share; then somebody maintains it. Nil: Option makes a client
+	// connect to it.
+	URLs() []string
 	Option() nats.Option
 	// Wipe ends the server, removes all it kept, and starts it again.
 	Wipe(t *testing.T)
@@ -50,9 +52,14 @@ func Run(t *testing.T, start func(t *testing.T) Server) {
 		{"consumers go on when the bus comes back", consumersGoOn},
 		{"consumers go on when the bus was wiped", consumersGoOnAfterWipe},
 		{"notices reach those who listen", notices},
+		{"a bucket is watched by all", bucketWatched},
+		{"a bucket that was away or wiped is read again", bucketLost},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) { tt.run(t, start(t)) })
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel() // much of it is waiting
+			tt.run(t, start(t))
+		})
 	}
 }
 
@@ -64,9 +71,25 @@ func Config() bus.Config {
 // Connect connects and hangs up with the test.
 func Connect(t *testing.T, s Server) *bus.Conn {
 	t.Helper()
-	c, err := bus.Connect(t.Context(), Config(), slog.New(slog.DiscardHandler), s.Option())
+	cfg := Config()
+	var opts []nats.Option
+	if cfg.Servers = s.URLs(); cfg.Servers == nil {
+		opts = append(opts, s.Option())
+	} else {
+		cfg.Replicas = len(cfg.Servers)
+	}
+	return ConnectWith(t, cfg, opts...)
+}
+
+// ConnectWith is Connect with a configuration. A bus that is shared is maintained until the test ends.
+func ConnectWith(t *testing.T, cfg bus.Config, opts ...nats.Option) *bus.Conn {
+	t.Helper()
+	c, err := bus.Connect(t.Context(), cfg, slog.New(slog.DiscardHandler), opts...)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if cfg.Servers != nil {
+		maintain(t, c)
 	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -74,6 +97,27 @@ func Connect(t *testing.T, s Server) *bus.Conn {
 		c.Close(ctx)
 	})
 	return c
+}
+
+// maintain keeps a shared bus set up, as the store role does.
+func maintain(t *testing.T, c *bus.Conn) {
+	t.Helper()
+	WaitFor(t, "the bus to be set up", func() bool { return c.Maintain(t.Context()) == nil })
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				c.Maintain(ctx) // its error is that the bus is away
+			}
+		}
+	})
+	t.Cleanup(func() { cancel(); running.Wait() })
 }
 
 // consume starts a consumer of filtered work and returns what stops it and waits.
@@ -240,14 +284,15 @@ func poisonIsBuried(t *testing.T, s Server) {
 	if got := receive(t, dead, 1)[0]; got != "cannot be decoded" {
 		t.Errorf("got reason %q", got)
 	}
-	waitFor(t, "the dead letter", func() bool {
+	WaitFor(t, "the dead letter", func() bool {
 		d, err := c.ListDead(t.Context(), 10)
 		return err == nil && len(d) == 1 && d[0].Letter.Reason == "cannot be decoded" && string(d[0].Letter.Payload) == "bad"
 	})
 }
 
 // waitFor asks again and again, as the thing asked for has no notice of its own.
-func waitFor(t *testing.T, what string, ok func() bool) {
+// WaitFor asks again until ok, and fails the test where that does not come.
+func WaitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -302,7 +347,7 @@ func deadLetterRetried(t *testing.T, s Server) {
 	publish(t, c, 1, "x")
 	receive(t, dead, 1)
 	var letters []bus.DeadLetter
-	waitFor(t, "the dead letter", func() bool { letters, _ = c.ListDead(t.Context(), 10); return len(letters) == 1 })
+	WaitFor(t, "the dead letter", func() bool { letters, _ = c.ListDead(t.Context(), 10); return len(letters) == 1 })
 	fixed.Store(true)
 	if err := c.RetryDead(t.Context(), letters[0].Sequence, 1); err != nil {
 		t.Fatal(err)
@@ -378,22 +423,26 @@ func marks(t *testing.T, s Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n, err := c.Backlog(t.Context(), bus.Filtered); err != nil || n != 10 {
-		t.Errorf("got backlog %d, %v; want 10", n, err)
+	// The server counts what waits for a consumer a moment after it took it.
+	backlog := func(want uint64) {
+		t.Helper()
+		WaitFor(t, fmt.Sprintf("a backlog of %d", want), func() bool {
+			n, err := c.Backlog(t.Context(), bus.Filtered)
+			return err == nil && n == want
+		})
 	}
+	backlog(10)
 	if passed, same, err := c.Passed(t.Context(), m); passed || !same || err != nil {
 		t.Errorf("before: passed %v, same stream %v, %v", passed, same, err)
 	}
 	got := make(chan string, 20)
 	consume(t, c, bus.Consumer{}, ackAll(got))
 	receive(t, got, 10)
-	waitFor(t, "the mark to be passed", func() bool {
+	WaitFor(t, "the mark to be passed", func() bool {
 		passed, same, err := c.Passed(t.Context(), m)
 		return passed && same && err == nil
 	})
-	if n, err := c.Backlog(t.Context(), bus.Filtered); err != nil || n != 0 {
-		t.Errorf("got backlog %d, %v; want 0", n, err)
-	}
+	backlog(0)
 }
 
 func wiped(t *testing.T, s Server) {
@@ -420,7 +469,7 @@ func away(t *testing.T, s Server) {
 	c := Connect(t, s)
 	publish(t, c, 1, "kept")
 	s.Away(t)
-	waitFor(t, "the bus to be away", func() bool { return c.Ready() != nil })
+	WaitFor(t, "the bus to be away", func() bool { return c.Ready() != nil })
 	start := time.Now()
 	if err := c.PublishAll(t.Context(), bus.Filtered, []uint64{1}, [][]byte{[]byte("x")}); !errors.Is(err, bus.ErrAway) {
 		t.Errorf("got %v, want ErrAway", err)
@@ -432,8 +481,8 @@ func away(t *testing.T, s Server) {
 		t.Error("the probe finds a bus that is away")
 	}
 	s.Back(t)
-	waitFor(t, "the probe to find the bus", func() bool { return c.Probe(t.Context()) == nil })
-	waitFor(t, "the bus to come back", func() bool { return c.Ready() == nil })
+	WaitFor(t, "the probe to find the bus", func() bool { return c.Probe(t.Context()) == nil })
+	WaitFor(t, "the bus to come back", func() bool { return c.Ready() == nil })
 	got := make(chan string, 10)
 	consume(t, c, bus.Consumer{}, ackAll(got))
 	if v := receive(t, got, 1)[0]; v != "kept" {
@@ -448,9 +497,9 @@ func consumersGoOn(t *testing.T, s Server) {
 	publish(t, c, 1, "before")
 	receive(t, got, 1)
 	s.Away(t)
-	waitFor(t, "the bus to be away", func() bool { return c.Ready() != nil })
+	WaitFor(t, "the bus to be away", func() bool { return c.Ready() != nil })
 	s.Back(t)
-	waitFor(t, "a publish", func() bool { return c.Publish(t.Context(), bus.Filtered, 1, []byte("after")) == nil })
+	WaitFor(t, "a publish", func() bool { return c.Publish(t.Context(), bus.Filtered, 1, []byte("after")) == nil })
 	if v := receive(t, got, 1)[0]; v != "after" {
 		t.Errorf("got %q", v)
 	}
@@ -463,7 +512,7 @@ func consumersGoOnAfterWipe(t *testing.T, s Server) {
 	publish(t, c, 1, "before")
 	receive(t, got, 1)
 	s.Wipe(t)
-	waitFor(t, "a publish", func() bool {
+	WaitFor(t, "a publish", func() bool {
 		err := c.Publish(t.Context(), bus.Filtered, 1, []byte("after"))
 		if err != nil {
 			c.Probe(t.Context()) // makes the streams anew
@@ -482,7 +531,7 @@ func notices(t *testing.T, s Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the notice", func() bool { // the interest travels on another connection
+	WaitFor(t, "the notice", func() bool { // the interest travels on another connection
 		a.Notify(bus.Changed(7), []byte("x"))
 		select {
 		case v := <-got:

@@ -28,6 +28,10 @@ func copyAndMove(t *testing.T, s Subject) {
 	if from[1].Email != to[0].Email || from[1].Received != to[0].Received || to[0].ModSeq != r.ModSeq {
 		t.Errorf("copy of %+v is %+v", from[1], to[0])
 	}
+	// An entry is saved when it is made, whenever the message was received (RFC 8514).
+	if from[1].Saved <= from[1].Received || to[0].Saved < from[1].Saved || to[0].Saved > from[1].Saved+3600 {
+		t.Errorf("saved at %d, the copy at %d, received at %d", from[1].Saved, to[0].Saved, from[1].Received)
+	}
 	m, err := s.Mailboxes.Move(ctx, 7, box, mailbox.UIDSet{{First: 1, Last: 1}, {First: 3, Last: 3}, {First: 77, Last: 77}}, "Archive")
 	if err != nil || !reflect.DeepEqual(m.Source, mailbox.UIDSet{{First: 1, Last: 1}, {First: 3, Last: 3}}) ||
 		!reflect.DeepEqual(m.Copies, mailbox.UIDSet{{First: 3, Last: 4}}) {

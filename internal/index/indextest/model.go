@@ -127,6 +127,13 @@ func (m *model) check(t *rapid.T) {
 	if found != len(m.boxes) {
 		t.Fatalf("%d mailboxes, want %d", found, len(m.boxes))
 	}
+	// What a recount finds is what was counted on the way.
+	if rapid.IntRange(0, 9).Draw(t, "recount") == 0 {
+		list, err := m.s.Quotas.Recount(t.Context(), m.account)
+		if err != nil || len(list) > 0 {
+			t.Fatalf("Recount: %+v, %v", list, err)
+		}
+	}
 }
 
 func hasFlag(flags, name string) bool {

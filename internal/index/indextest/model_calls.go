@@ -126,8 +126,9 @@ func (m *model) delivery(t *rapid.T, batch []int, results []index.DeliverResult)
 
 // fail lets the next delivery's write fail between two steps.
 func (m *model) fail(t *rapid.T) {
-	m.failAt = rapid.SampledFrom([]string{"deliver.before-ledger-read", "deliver.before-placements", "deliver.before-entries",
-		"deliver.before-dedupe", "deliver.before-outbox", "deliver.before-final", "deliver.before-commit"}).Draw(t, "step")
+	steps := []string{"deliver.before-ledger-read", "deliver.before-placements", "deliver.before-entries",
+		"deliver.before-dedupe", "deliver.before-outbox", "deliver.before-final", "deliver.before-commit"}
+	m.failAt = rapid.SampledFrom(steps).Draw(t, "step")
 	m.deliver(t)
 }
 

@@ -16,6 +16,11 @@ import (
 type Subject struct {
 	Mailboxes index.Mailboxes
 	Leases    index.Leases
+	// Quotas is over accounts of QuotaMessages, whose owners are told at 80 and 95 percent.
+	Quotas      index.Quotas
+	Sharing     index.Sharing
+	Annotations index.Annotations
+	Imports     index.Importer
 	// QuotaMessages is how many entries an account may have.
 	QuotaMessages int64
 	// Route enters local recipients in the ledger, or gives those that are there another state and generation.
@@ -26,6 +31,8 @@ type Subject struct {
 	Children func(parent envelope.QueueID) (int, error)
 	// Condemn marks a body as about to be removed.
 	Condemn func(blob.ID) error
+	// Miscount makes counters of an account and its INBOX wrong.
+	Miscount func(mailbox.AccountID) error
 	// Advance moves the database's clock.
 	Advance func(time.Duration)
 	// FailAt has a function asked between the steps of every write from now on; where it gives an error, the write fails.
@@ -50,6 +57,18 @@ func Run(t *testing.T, open func(testing.TB) Subject) {
 		{"NewAccountHasItsFolders", newAccount},
 		{"NoAccount", noAccount},
 		{"CreateListDelete", createListDelete},
+		{"Find", find},
+		{"QuotaRoots", quotaRoots},
+		{"QuotaPlacements", quotaPlacements},
+		{"QuotaNotices", quotaNotices},
+		{"Recount", recount},
+		{"Import", importOnce},
+		{"ImportKeepsNumbers", importNumbers},
+		{"ImportOverQuota", importQuota},
+		{"ImportIsAllOrNothing", importFails},
+		{"AppendOnce", appendOnce},
+		{"AppendOnceOfCopies", appendOnceCopies},
+		{"Replace", replace},
 		{"Subscribe", subscribe},
 		{"Rename", rename},
 		{"RenameInbox", renameInbox},
@@ -66,14 +85,21 @@ func Run(t *testing.T, open func(testing.TB) Subject) {
 		{"Recent", recent},
 		{"Emails", emails},
 		{"Counters", counters},
+		{"Conversations", conversations},
 		{"Deliver", deliver},
 		{"DeliverPlacements", deliverPlacements},
 		{"DeliverIsStale", deliverStale},
 		{"DeliverOverQuota", deliverOverQuota},
+		{"AppendOwnFlags", appendOwnFlags},
 		{"DeliverRepeatedInBatch", deliverRepeated},
 		{"DeliverFailsBetweenSteps", deliverFails},
 		{"DeliverAtOnce", deliverAtOnce},
 		{"Leases", leases},
+		{"ACL", accessLists},
+		{"ACLHints", accessHints},
+		{"ACLInherited", accessInherited},
+		{"Readers", readers},
+		{"Annotations", annotations},
 		{"RandomHistories", randomHistories},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, open(t)) })

@@ -95,14 +95,14 @@ func filled(b testing.TB, messages int) (*Mailboxes, mailbox.ID) {
 	return m, boxes[0].ID
 }
 
-var whole = mailbox.UIDSet{{First: 1, Last: mailbox.MaxUID}}
+var wholeFolder = mailbox.UIDSet{{First: 1, Last: mailbox.MaxUID}}
 
 func BenchmarkFlagAllOf100000(b *testing.B) {
 	m, inbox := filled(b, 100_000)
 	mode := index.RemoveFlags
 	for b.Loop() {
 		mode = index.AddFlags + index.RemoveFlags - mode
-		r, err := m.Flag(b.Context(), index.FlagChange{Account: 1, Mailbox: inbox, UIDs: whole, Mode: mode, Flags: []string{`\Flagged`}})
+		r, err := m.Flag(b.Context(), index.FlagChange{Account: 1, Mailbox: inbox, UIDs: wholeFolder, Mode: mode, Flags: []string{`\Flagged`}})
 		if err != nil || !r.Changed {
 			b.Fatal(r, err)
 		}
@@ -167,11 +167,11 @@ func BenchmarkAppend(b *testing.B) {
 func BenchmarkCopyAndExpunge10000(b *testing.B) {
 	m, inbox := filled(b, 10_000)
 	for b.Loop() {
-		r, err := m.Copy(b.Context(), 1, inbox, whole, "Archive")
+		r, err := m.Copy(b.Context(), 1, inbox, wholeFolder, "Archive")
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := m.Expunge(b.Context(), 1, r.Target, whole, true); err != nil {
+		if _, err := m.Expunge(b.Context(), 1, r.Target, wholeFolder, true); err != nil {
 			b.Fatal(err)
 		}
 	}

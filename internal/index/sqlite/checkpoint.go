@@ -34,7 +34,7 @@ func (l *Ledger) Checkpoints(ctx context.Context) (map[uint64]ledger.Checkpoint,
 
 // SaveCheckpoint moves a checkpoint forward; see ledger.Accounts.
 func (l *Ledger) SaveCheckpoint(ctx context.Context, c ledger.Checkpoint) error {
-	return wrap("save checkpoint", l.db.Write(ctx, func(tx *sqlitedb.Tx) error {
+	return wrap("save checkpoint", l.write(ctx, func(tx *sqlitedb.Tx) error {
 		_, err := tx.Exec(`INSERT INTO checkpoint (incarnation, segment, position, done, saved_ns) VALUES (?, ?, ?, ?, ?)
 			ON CONFLICT (incarnation) DO UPDATE SET segment = excluded.segment, position = excluded.position,
 				done = excluded.done, saved_ns = excluded.saved_ns
@@ -46,7 +46,7 @@ func (l *Ledger) SaveCheckpoint(ctx context.Context, c ledger.Checkpoint) error 
 
 // Withhold notes frames; see ledger.Accounts.
 func (l *Ledger) Withhold(ctx context.Context, frames []ledger.Withheld) error {
-	return wrap("withhold frames", l.db.Write(ctx, func(tx *sqlitedb.Tx) error {
+	return wrap("withhold frames", l.write(ctx, func(tx *sqlitedb.Tx) error {
 		now := l.clock()
 		for _, f := range frames {
 			if _, err := tx.Exec("INSERT INTO withheld (queue_id, blob_id, found_ns, decision, changed_ns) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -113,7 +113,7 @@ func (l *Ledger) DropWithheld(ctx context.Context, ids [][]byte) error {
 	if err := checkIDs(ids); err != nil {
 		return fmt.Errorf("drop withheld frames: %w", err)
 	}
-	return wrap("drop withheld frames", l.db.Write(ctx, func(tx *sqlitedb.Tx) error {
+	return wrap("drop withheld frames", l.write(ctx, func(tx *sqlitedb.Tx) error {
 		for _, id := range ids {
 			if _, err := tx.Exec("DELETE FROM withheld WHERE queue_id = ?", id); err != nil {
 				return err

@@ -9,11 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/internal/index/unit"
 	"github.com/mailfarm/mailfarm/internal/sqlitedb"
 )
 
@@ -26,6 +25,8 @@ type Options struct {
 	SQLite sqlitedb.Options
 	// QuotaSize and QuotaMessages are the defaults for accounts without a quota of their own; 0 is none.
 	QuotaSize, QuotaMessages int64
+	// QuotaLevels are the shares of an account's limits, percent, of which its owner is told when he passes them.
+	QuotaLevels []int
 	// Now is the database's clock. Default time.Now.
 	Now func() time.Time
 	// Fault, where it is set, is asked between the steps of a write; an error makes the write fail there. For tests.
@@ -36,11 +37,10 @@ type Options struct {
 type DB struct {
 	db   *sqlitedb.DB
 	opts Options
-	ids  idSource
 	// timeline is the number of the current one.
 	timeline atomic.Int64
-	// chunks keeps the memory of unpacked chunks.
-	chunks sync.Pool
+	// shared is what the writes share.
+	shared unit.Shared
 }
 
 // Open opens or makes the file at path. sqlitedb.ErrLocked where another process has it.
@@ -56,20 +56,17 @@ func Open(ctx context.Context, path string, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &DB{db: db, opts: opts}
+	d := &DB{db: db, opts: opts, shared: unit.Shared{QuotaSize: opts.QuotaSize, QuotaMessages: opts.QuotaMessages, QuotaLevels: opts.QuotaLevels,
+		Fault: opts.Fault}}
 	if err := d.readTimeline(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return d, nil
 }
 
-// chunk gives an empty chunk.
-func (d *DB) chunk() *mailbox.Chunk {
-	if c, ok := d.chunks.Get().(*mailbox.Chunk); ok {
-		c.Reset()
-		return c
-	}
-	return &mailbox.Chunk{}
+// Read runs fn in one snapshot of all tables, for whoever copies them (internal/join).
+func (d *DB) Read(ctx context.Context, fn func(*sqlitedb.ReadTx) error) error {
+	return d.db.Read(ctx, fn)
 }
 
 // Close ends what is in hand and closes the file.

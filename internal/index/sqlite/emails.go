@@ -10,6 +10,7 @@ import (
 
 	"github.com/mailfarm/mailfarm/internal/blob"
 	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/index/unit"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/sqlitedb"
 	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
@@ -76,7 +77,7 @@ func readEmails(tx *sqlitedb.ReadTx, account mailbox.AccountID, ids []mailbox.Em
 	return rows.Err()
 }
 
-func scanEmail(row scanner) (e index.Email, err error) {
+func scanEmail(row unit.Scanner) (e index.Email, err error) {
 	var received int64
 	var id, overlay []byte
 	if err = row.Scan(&e.ID, &e.Thread, &e.Size, &received, &id, &overlay, &e.PartIndex); err != nil {
@@ -95,48 +96,14 @@ func scanEmail(row scanner) (e index.Email, err error) {
 	return e, nil
 }
 
-// putEmail makes the row of a message.
-func (u *unit) putEmail(a *account, m *index.Message) (mailbox.EmailID, error) {
-	overlay, err := proto.Marshal(m.Overlay)
-	if err != nil {
-		return 0, fmt.Errorf("encode overlay: %w", err)
-	}
-	id := u.d.ids.next(u.now)
-	// A thread of its own until threading comes.
-	_, err = u.tx.Exec(`INSERT INTO email (email, account, thread, size, received_ns, blob_id, overlay, part_index_version, part_index)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, int64(id), int64(a.id), int64(id), m.Size, m.Received.UnixNano(), m.Blob.Bytes(),
-		notNil(overlay), indexVersion(m.PartIndex), notNil(m.PartIndex))
-	if err != nil {
-		return 0, fmt.Errorf("write email: %w", err)
-	}
-	return mailbox.EmailID(id), nil
-}
-
-// notNil keeps an empty column from being NULL.
-func notNil(b []byte) []byte {
-	if b == nil {
-		return []byte{}
-	}
-	return b
-}
-
 // SetPartIndex is index.Mailboxes'.
 func (m *Mailboxes) SetPartIndex(ctx context.Context, account mailbox.AccountID, id mailbox.EmailID, partIndex []byte) error {
-	_, err := write(ctx, m.d, func(u *unit) (struct{}, error) {
-		_, err := u.tx.Exec("UPDATE email SET part_index_version = ?, part_index = ? WHERE account = ? AND email = ?",
-			indexVersion(partIndex), notNil(partIndex), int64(account), int64(id))
-		return struct{}{}, err
+	_, err := write(ctx, m.d, func(_ *unit.Unit, r *rows) (struct{}, error) {
+		return struct{}{}, r.exec("UPDATE email SET part_index_version = ?, part_index = ? WHERE account = ? AND email = ?",
+			unit.IndexVersion(partIndex), unit.NotNil(partIndex), int64(account), int64(id))
 	})
 	if err != nil {
 		return fmt.Errorf("set part index of email %d: %w", id, err)
 	}
 	return nil
-}
-
-// indexVersion is the first octet of a part index, 0 where there is none.
-func indexVersion(partIndex []byte) int64 {
-	if len(partIndex) == 0 {
-		return 0
-	}
-	return int64(partIndex[0])
 }

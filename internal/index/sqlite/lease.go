@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/index/unit"
 	"github.com/mailfarm/mailfarm/internal/sqlitedb"
 )
 
@@ -19,14 +20,13 @@ var _ index.Leases = (*Leases)(nil)
 
 // Acquire is index.Leases'.
 func (l *Leases) Acquire(ctx context.Context, name, holder string, d time.Duration) (string, error) {
-	has, err := write(ctx, l.d, func(u *unit) (has string, err error) {
-		now := u.now.UnixNano()
-		if _, err = u.tx.Exec(`INSERT INTO lease (name, holder, expires_ns) VALUES (?, ?, ?)
+	has, err := write(ctx, l.d, func(_ *unit.Unit, r *rows) (has string, err error) {
+		if _, err = r.tx.Exec(`INSERT INTO lease (name, holder, expires_ns) VALUES (?, ?, ?)
 			ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_ns = excluded.expires_ns
-			WHERE lease.holder = excluded.holder OR lease.expires_ns <= ?`, name, holder, now+int64(d), now); err != nil {
+			WHERE lease.holder = excluded.holder OR lease.expires_ns <= ?`, name, holder, r.now+int64(d), r.now); err != nil {
 			return "", err
 		}
-		err = u.tx.QueryRow("SELECT holder FROM lease WHERE name = ?", name).Scan(&has)
+		err = r.tx.QueryRow("SELECT holder FROM lease WHERE name = ?", name).Scan(&has)
 		return has, err
 	})
 	if err != nil {

@@ -1,7 +1,9 @@
 package sqlite
 
 import (
+	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -25,6 +27,15 @@ var _ ledger.Ledger = (*Ledger)(nil)
 
 // Ledger is the ledger's side of the file.
 func (d *DB) Ledger() *Ledger { return &Ledger{db: d.db, now: d.opts.Now} }
+
+// write runs a write. ledger.ErrFull where the disk is.
+func (l *Ledger) write(ctx context.Context, fn func(*sqlitedb.Tx) error) error {
+	err := l.db.Write(ctx, fn)
+	if errors.Is(err, sqlitedb.ErrFull) {
+		return fmt.Errorf("%w: %w", ledger.ErrFull, err)
+	}
+	return err
+}
 
 // clock is the database's clock, nanoseconds since 1970 UTC.
 func (l *Ledger) clock() int64 { return l.now().UnixNano() }

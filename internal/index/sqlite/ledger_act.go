@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/mailfarm/mailfarm/internal/ledger"
+	"github.com/mailfarm/mailfarm/internal/ledger/search"
 	"github.com/mailfarm/mailfarm/internal/sqlitedb"
 	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
@@ -56,7 +57,7 @@ func (l *Ledger) Act(ctx context.Context, req *storev1.ActRequest) (uint32, erro
 		batch := ids[:min(actBatch, len(ids))]
 		ids = ids[len(batch):]
 		var changed int64
-		err := l.db.Write(ctx, func(tx *sqlitedb.Tx) (err error) {
+		err := l.write(ctx, func(tx *sqlitedb.Tx) (err error) {
 			changed, err = act(tx, req, batch, l.clock())
 			return err
 		})
@@ -100,6 +101,15 @@ func act(tx *sqlitedb.Tx, req *storev1.ActRequest, ids [][]byte, now int64) (int
 	})
 	if err != nil {
 		return 0, err
+	}
+	if req.Action == storev1.Action_ACTION_DELETE {
+		var words search.Writer
+		for _, id := range ids {
+			words.Report(&storev1.Report{QueueId: id, Outcomes: []*storev1.Outcome{{Reply: deletedReply}}})
+		}
+		if err := putSearch(tx, words.Data(), now); err != nil {
+			return 0, err
+		}
 	}
 	n, err := rerouteAll(tx, req, ids, now)
 	if err != nil {
@@ -193,6 +203,9 @@ func reroute(tx *sqlitedb.Tx, id []byte, accept bool, now int64) (int64, error) 
 		verdict.Action = mailv1.Action_ACTION_ACCEPT
 	}
 	if err := putOutbox(tx, id, []*mailv1.Accepted{{QueueId: id, BlobId: m.BlobId, Verdict: verdict}}, now); err != nil {
+		return 0, err
+	}
+	if err := changeHours(tx, [][]byte{id}); err != nil {
 		return 0, err
 	}
 	return deleteRows(tx, id)

@@ -41,7 +41,7 @@ func (l *Ledger) Claim(ctx context.Context, req *storev1.ClaimRequest) ([]*store
 	}
 	claims := make([]*storev1.Claimed, len(req.Work))
 	var messages map[[16]byte]*storedMessage
-	err := l.db.Write(ctx, func(tx *sqlitedb.Tx) (err error) {
+	err := l.write(ctx, func(tx *sqlitedb.Tx) (err error) {
 		now := l.clock()
 		var taken [][]byte
 		for i, w := range req.Work {

@@ -8,61 +8,36 @@ import (
 	"time"
 
 	"github.com/mailfarm/mailfarm/internal/ledger"
-	"github.com/mailfarm/mailfarm/internal/sqlitedb"
+	"github.com/mailfarm/mailfarm/internal/ledger/search"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
 // List hands over messages that match; see ledger.Operator.
 //
-// There are no indexes for addresses and message-ids, which would cost every message two pages of writing: a search passes
-// the narrow rows, newest first, and ends at its limit.
+// There are no indexes for addresses and message-ids, which would cost every message two pages of writing: what people
+// search by stands in rows of its own (ledger/search), all else is found by passing the narrow rows, newest first.
 func (l *Ledger) List(ctx context.Context, q *storev1.QueueListRequest, each func([]*storev1.LedgerEntry) error) error {
-	if len(q.QueueId) != 0 {
-		if err := checkIDs([][]byte{q.QueueId}); err != nil {
-			return fmt.Errorf("list: %w", err)
+	for _, id := range [][]byte{q.QueueId, q.Before} {
+		if len(id) != 0 {
+			if err := checkIDs([][]byte{id}); err != nil {
+				return fmt.Errorf("list: %w", err)
+			}
 		}
 	}
-	var ids [][]byte
-	err := l.db.Read(ctx, func(tx *sqlitedb.ReadTx) error {
-		query, args := listQuery(q)
-		rows, err := tx.Query(query, args...)
-		return eachRow(rows, err, func() error {
-			var id []byte
-			if err := rows.Scan(&id); err != nil {
-				return err
-			}
-			ids = append(ids, id)
-			return nil
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("list messages: %w", err)
-	}
-	for len(ids) > 0 {
-		page := ids[:min(ledger.ListPage, len(ids))]
-		ids = ids[len(page):]
-		entries, err := l.Load(ctx, page)
+	if search.Wanted(q) {
+		whole, err := l.searchable(ctx)
 		if err != nil {
 			return err
 		}
-		found := entries[:0]
-		for _, e := range entries {
-			if e.Message != nil { // pruned since
-				found = append(found, e)
-			}
-		}
-		if len(found) == 0 {
-			continue
-		}
-		if err := each(found); err != nil {
-			return err
+		if whole {
+			return search.Find(ctx, l, q, each)
 		}
 	}
-	return nil
+	return l.find(ctx, q, each)
 }
 
-// listQuery selects ids, newest first.
-func listQuery(q *storev1.QueueListRequest) (string, []any) {
+// listQuery selects at most limit ids below one, newest first. Conditions that it does not know are left to search.Matches.
+func listQuery(q *storev1.QueueListRequest, before []byte, limit int) (string, []any) {
 	var where []string
 	var args []any
 	add := func(cond string, values ...any) {
@@ -71,7 +46,10 @@ func listQuery(q *storev1.QueueListRequest) (string, []any) {
 	if len(q.QueueId) != 0 {
 		add("m.queue_id = ?", q.QueueId)
 	}
-	if q.ReversePath != "" {
+	if len(before) != 0 {
+		add("m.queue_id < ?", before)
+	}
+	if q.ReversePath != "" && !strings.HasPrefix(q.ReversePath, "@") {
 		// The null reverse-path is asked for as people write it.
 		add("m.reverse_path = ? COLLATE NOCASE", strings.TrimSuffix(strings.TrimPrefix(q.ReversePath, "<"), ">"))
 	}
@@ -92,10 +70,6 @@ func listQuery(q *storev1.QueueListRequest) (string, []any) {
 	if cond, values := recipientCondition(q); cond != "" {
 		add("m.queue_id IN (SELECT queue_id FROM recipient WHERE "+cond+")", values...)
 	}
-	limit := min(q.Limit, ledger.ListMax)
-	if limit == 0 {
-		limit = ledger.ListDefault
-	}
 	query := "SELECT m.queue_id FROM message m"
 	if len(where) > 0 {
 		query += " WHERE " + strings.Join(where, " AND ")
@@ -107,7 +81,7 @@ func listQuery(q *storev1.QueueListRequest) (string, []any) {
 func recipientCondition(q *storev1.QueueListRequest) (string, []any) {
 	var where []string
 	var args []any
-	if q.ForwardPath != "" {
+	if q.ForwardPath != "" && !strings.HasPrefix(q.ForwardPath, "@") {
 		where = append(where, "(forward_path = ? COLLATE NOCASE OR original = ? COLLATE NOCASE)")
 		args = append(args, q.ForwardPath, q.ForwardPath)
 	}

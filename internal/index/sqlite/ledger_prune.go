@@ -13,6 +13,9 @@ import (
 // pruneTree bounds how many descendants of one message are looked at; with more the message stays.
 const pruneTree = 10_000
 
+// searchPrune is how many search rows are looked at when all messages have been, for each of the messages that may go at once.
+const searchPrune = 16
+
 // pruneRoots are old messages that go by themselves: those without a parent that is still here.
 const pruneRoots = `SELECT m.queue_id FROM message m WHERE m.recorded_ns < ? AND m.queue_id > ? AND m.queue_id < ?
 	AND (m.parent IS NULL OR NOT EXISTS (SELECT 1 FROM message p WHERE p.queue_id = m.parent))
@@ -31,12 +34,15 @@ func (l *Ledger) Prune(ctx context.Context, rule ledger.PruneRule, limit int) (p
 	after := make([]byte, 16)
 	for pruned < limit {
 		roots, err := l.pruneRoots(ctx, rule.Before, after)
-		if err != nil || len(roots) == 0 {
+		if err != nil {
 			return pruned, false, wrap("find rows to prune", err)
+		}
+		if len(roots) == 0 {
+			return pruned, false, l.pruneSearch(ctx, rule.Before.UnixNano(), searchPrune*limit)
 		}
 		after = roots[len(roots)-1]
 		n := 0
-		err = l.db.Write(ctx, func(tx *sqlitedb.Tx) error {
+		err = l.write(ctx, func(tx *sqlitedb.Tx) error {
 			for _, id := range roots {
 				gone, err := pruneOne(tx, rule, id)
 				if err != nil {
@@ -56,7 +62,7 @@ func (l *Ledger) Prune(ctx context.Context, rule ledger.PruneRule, limit int) (p
 
 // notePruning is durable before the first row goes, so that the auditor never takes a pruned message for a lost one.
 func (l *Ledger) notePruning(ctx context.Context, before time.Time) error {
-	return wrap("note pruning", l.db.Write(ctx, func(tx *sqlitedb.Tx) error {
+	return wrap("note pruning", l.write(ctx, func(tx *sqlitedb.Tx) error {
 		_, err := tx.Exec(`INSERT INTO pruned (id, before_ns) VALUES (1, ?)
 			ON CONFLICT (id) DO UPDATE SET before_ns = excluded.before_ns WHERE excluded.before_ns > before_ns`, before.UnixNano())
 		return err
@@ -98,6 +104,9 @@ func pruneOne(tx *sqlitedb.Tx, rule ledger.PruneRule, root []byte) (int, error) 
 	}
 	if !rule.Allows(candidates...) {
 		return 0, nil
+	}
+	if err := changeHours(tx, tree); err != nil {
+		return 0, err
 	}
 	for _, id := range tree {
 		if _, err := tx.Exec("DELETE FROM delivered WHERE queue_id = ?", id); err != nil {

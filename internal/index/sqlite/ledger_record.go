@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/mailfarm/mailfarm/internal/blob"
+	"github.com/mailfarm/mailfarm/internal/envelope"
 	"github.com/mailfarm/mailfarm/internal/ledger"
+	"github.com/mailfarm/mailfarm/internal/ledger/search"
 	"github.com/mailfarm/mailfarm/internal/sqlitedb"
 	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
@@ -15,6 +18,7 @@ import (
 // Record enters routed messages; see ledger.Hot.
 func (l *Ledger) Record(ctx context.Context, messages []*storev1.Routed) ([]*storev1.RecordResult, error) {
 	payloads := make([][]byte, len(messages))
+	var words search.Writer
 	for i, m := range messages {
 		err := checkRouted(m)
 		if err == nil {
@@ -23,16 +27,32 @@ func (l *Ledger) Record(ctx context.Context, messages []*storev1.Routed) ([]*sto
 		if err != nil {
 			return nil, fmt.Errorf("record message %x: %w", m.GetMessage().GetQueueId(), err)
 		}
+		words.Message(m)
 	}
 	results := make([]*storev1.RecordResult, len(messages))
-	err := l.db.Write(ctx, func(tx *sqlitedb.Tx) (err error) {
+	err := l.write(ctx, func(tx *sqlitedb.Tx) (err error) {
 		now := l.clock()
+		some := false
+		var late [][]byte
 		for i, m := range messages {
 			if results[i], err = recordMessage(tx, m, payloads[i], now); err != nil {
 				return fmt.Errorf("record message %x: %w", m.Message.QueueId, err)
 			}
+			if !results[i].Recorded {
+				continue
+			}
+			some = true
+			if _, changed := ledger.ChangedHour(envelope.QueueID(m.Message.QueueId), time.Unix(0, now)); changed {
+				late = append(late, m.Message.QueueId)
+			}
 		}
-		return nil
+		if !some {
+			return nil
+		}
+		if err := changeHours(tx, late); err != nil {
+			return err
+		}
+		return putSearch(tx, words.Data(), now)
 	})
 	if err != nil {
 		return nil, err

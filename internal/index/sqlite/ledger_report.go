@@ -5,19 +5,22 @@ import (
 	"fmt"
 
 	"github.com/mailfarm/mailfarm/internal/ledger"
+	"github.com/mailfarm/mailfarm/internal/ledger/search"
 	"github.com/mailfarm/mailfarm/internal/sqlitedb"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
 // Report enters outcomes; see ledger.Hot.
 func (l *Ledger) Report(ctx context.Context, reports []*storev1.Report) ([]*storev1.ReportResult, error) {
+	var words search.Writer
 	for _, r := range reports {
 		if err := checkReport(r); err != nil {
 			return nil, fmt.Errorf("report on %x: %w", r.GetQueueId(), err)
 		}
+		words.Report(r)
 	}
 	results := make([]*storev1.ReportResult, len(reports))
-	err := l.db.Write(ctx, func(tx *sqlitedb.Tx) error {
+	err := l.write(ctx, func(tx *sqlitedb.Tx) error {
 		now := l.clock()
 		for i, r := range reports {
 			accepted, err := reportOne(tx, r, now)
@@ -26,7 +29,7 @@ func (l *Ledger) Report(ctx context.Context, reports []*storev1.Report) ([]*stor
 			}
 			results[i] = &storev1.ReportResult{Accepted: accepted}
 		}
-		return nil
+		return putSearch(tx, words.Data(), now)
 	})
 	if err != nil {
 		return nil, err
@@ -112,7 +115,7 @@ func standingRows(tx *sqlitedb.Tx, r *storev1.Report) (map[uint32]standingRow, e
 }
 
 func enterOutcome(tx *sqlitedb.Tx, queueID []byte, o *storev1.Outcome, row standingRow, now int64) error {
-	r := &storev1.RecipientRow{State: o.State, DueNs: o.DueNs, ExpiryNs: row.expiry}
+	r := &storev1.RecipientRow{State: o.State, DueNs: ledger.DueAt(o, row.expiry, now)}
 	due := dueColumn(r, now)
 	again, tried := 0, 0
 	if o.State == storev1.State_STATE_QUEUED {

@@ -2,6 +2,7 @@ package sqlite_test
 
 import (
 	"context"
+	"math/rand/v2"
 	"path/filepath"
 	"testing"
 	"time"
@@ -22,3 +23,18 @@ func openLedger(tb testing.TB, now func() time.Time) ledger.Ledger {
 }
 
 func TestLedger(t *testing.T) { ledgertest.Run(t, openLedger) }
+
+// TestUnsteadyLedger has calls given up after a moment.
+func TestUnsteadyLedger(t *testing.T) {
+	l := openLedger(t, time.Now)
+	cancel := func() {}
+	ledgertest.RunUnsteady(t, l, ledgertest.Trouble{
+		Begin: func(ctx context.Context, r *rand.Rand) context.Context {
+			ctx, cancel = context.WithTimeout(ctx, time.Duration(r.IntN(1500))*time.Microsecond)
+			return ctx
+		},
+		End: func() { cancel() },
+		// There is one writer, which works in turn.
+		Settle: func(ctx context.Context) error { return l.DropWithheld(ctx, [][]byte{make([]byte, 16)}) },
+	})
+}

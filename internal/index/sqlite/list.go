@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -9,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/index/unit"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/sqlitedb"
 )
@@ -17,8 +17,8 @@ import (
 func (m *Mailboxes) List(ctx context.Context, id mailbox.AccountID) ([]index.Mailbox, mailbox.ModSeq, error) {
 	list, seq, err := m.list(ctx, id)
 	if errors.Is(err, sql.ErrNoRows) {
-		_, err = write(ctx, m.d, func(u *unit) (struct{}, error) {
-			_, err := u.account(id)
+		_, err = write(ctx, m.d, func(u *unit.Unit, _ *rows) (struct{}, error) {
+			_, err := u.Account(id)
 			return struct{}{}, err
 		})
 		if err == nil {
@@ -37,14 +37,14 @@ func (m *Mailboxes) list(ctx context.Context, id mailbox.AccountID) (list []inde
 		if err := tx.QueryRow("SELECT mod_seq FROM account WHERE account = ?", int64(id)).Scan(&seq); err != nil {
 			return err
 		}
-		rows, err := tx.Query("SELECT "+boxColumns+" FROM mailbox WHERE account = ?", int64(id))
+		rows, err := tx.Query("SELECT "+unit.BoxColumns+" FROM mailbox WHERE account = ?", int64(id))
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
 		for rows.Next() {
 			var m index.Mailbox
-			if err := scanBox(rows, &m); err != nil {
+			if err := unit.ScanBox(rows, &m); err != nil {
 				return err
 			}
 			list = append(list, m)
@@ -58,7 +58,7 @@ func (m *Mailboxes) list(ctx context.Context, id mailbox.AccountID) (list []inde
 	if err != nil {
 		return nil, 0, err
 	}
-	return withNames(list, subscribed), seq, nil
+	return unit.WithNames(list, subscribed), seq, nil
 }
 
 func readStrings(tx *sqlitedb.ReadTx, query string, args ...any) (list []string, err error) {
@@ -75,44 +75,6 @@ func readStrings(tx *sqlitedb.ReadTx, query string, args ...any) (list []string,
 		list = append(list, s)
 	}
 	return list, rows.Err()
-}
-
-// withNames marks the subscribed mailboxes, adds names that are only subscribed to or only a parent, and sorts.
-func withNames(list []index.Mailbox, subscribed []string) []index.Mailbox {
-	at := make(map[string]int, len(list)+len(subscribed))
-	for i := range list {
-		at[list[i].Name] = i
-	}
-	for i := range len(list) {
-		for j, c := range list[i].Name {
-			if parent := list[i].Name[:j]; c == '/' {
-				if _, ok := at[parent]; !ok {
-					at[parent] = len(list)
-					list = append(list, index.Mailbox{Name: parent})
-				}
-			}
-		}
-	}
-	for _, name := range subscribed {
-		i, ok := at[name]
-		if !ok {
-			i = len(list)
-			list = append(list, index.Mailbox{Name: name})
-		}
-		list[i].Subscribed = true
-	}
-	slices.SortFunc(list, func(a, b index.Mailbox) int {
-		switch {
-		case a.Name == b.Name:
-			return 0
-		case a.Name == index.Inbox:
-			return -1
-		case b.Name == index.Inbox:
-			return 1
-		}
-		return cmp.Compare(a.Name, b.Name)
-	})
-	return list
 }
 
 // countersBatch is how many accounts one query asks for.

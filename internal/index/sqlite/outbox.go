@@ -41,7 +41,7 @@ func putOutbox(tx *sqlitedb.Tx, owner []byte, children []*mailv1.Accepted, now i
 func (l *Ledger) TakeOutbox(ctx context.Context, limit int, again time.Duration) ([]ledger.OutboxChild, error) {
 	// This goes through the writer even to find nothing out: whoever was told of a child that is being committed finds it.
 	var children []ledger.OutboxChild
-	err := l.db.Write(ctx, func(tx *sqlitedb.Tx) error {
+	err := l.write(ctx, func(tx *sqlitedb.Tx) error {
 		now := l.clock()
 		rows, err := tx.Query("SELECT owner, child, payload, tries FROM outbox WHERE due_ns <= ? ORDER BY due_ns LIMIT ?", now, limit)
 		if err := eachChild(rows, err, func(c ledger.OutboxChild) { children = append(children, c) }); err != nil {
@@ -93,7 +93,7 @@ func eachChild(rows *sql.Rows, err error, each func(ledger.OutboxChild)) error {
 
 // DropOutbox removes children; see ledger.Queue.
 func (l *Ledger) DropOutbox(ctx context.Context, children []ledger.OutboxChild) error {
-	return wrap("drop from the outbox", l.db.Write(ctx, func(tx *sqlitedb.Tx) error {
+	return wrap("drop from the outbox", l.write(ctx, func(tx *sqlitedb.Tx) error {
 		for _, c := range children {
 			if _, err := tx.Exec("DELETE FROM outbox WHERE owner = ? AND child = ?", c.Owner, c.ID[:]); err != nil {
 				return err

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/index/unit"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/sqlitedb"
 )
@@ -38,7 +39,7 @@ func TestTombstonesNameEmails(t *testing.T) {
 	}
 	err = m.d.db.Read(ctx, func(tx *sqlitedb.ReadTx) error {
 		var uids, emails []byte
-		if err := tx.QueryRow("SELECT uids, emails FROM tombstone WHERE account = 1 AND mailbox = ? AND mod_seq = ?", int64(inbox), int64(r.ModSeq)).
+		if err := tx.QueryRow("SELECT t.uids, r.emails FROM tombstone t JOIN removed r USING (account, mailbox, mod_seq) WHERE account = 1 AND mailbox = ? AND mod_seq = ?", int64(inbox), int64(r.ModSeq)).
 			Scan(&uids, &emails); err != nil {
 			return err
 		}
@@ -74,7 +75,7 @@ func TestPlans(t *testing.T) {
 			"SEARCH chunk USING INDEX chunk_by_mod_seq (account=? AND mailbox=? AND max_mod_seq>?)|USE TEMP B-TREE FOR ORDER BY", 3},
 		{"last chunk", "SELECT first_uid FROM chunk WHERE account = ? AND mailbox = ? ORDER BY first_uid DESC LIMIT 1",
 			"SEARCH chunk USING PRIMARY KEY (account=? AND mailbox=?)", 2},
-		{"mailbox by name", "SELECT " + boxColumns + " FROM mailbox WHERE account = ? AND name = ?",
+		{"mailbox by name", "SELECT " + unit.BoxColumns + " FROM mailbox WHERE account = ? AND name = ?",
 			"SEARCH mailbox USING INDEX mailbox_by_name (account=? AND name=?)", 2},
 		{"emails", emailsQuery + "= ?", "SEARCH email USING INTEGER PRIMARY KEY (rowid=?)", 2},
 		{"tombstones", "SELECT uids FROM tombstone WHERE account = ? AND mailbox = ? AND mod_seq > ? ORDER BY mod_seq",

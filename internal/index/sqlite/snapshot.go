@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/index/unit"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/sqlitedb"
 )
@@ -20,26 +21,43 @@ func (m *Mailboxes) Snapshot(ctx context.Context, q index.SnapshotQuery, each fu
 	return nil
 }
 
+// errRecentBehind is a mark of \Recent that is to be moved before the mailbox is read.
+var errRecentBehind = errors.New("the mark of recent messages is behind")
+
 func (m *Mailboxes) snapshot(ctx context.Context, q index.SnapshotQuery, each func(*index.Page) error) error {
-	var recent mailbox.UID
-	if q.TakeRecent {
-		var err error
-		if recent, err = m.takeRecent(ctx, q); err != nil {
-			return err
-		}
+	err := m.readSnapshot(ctx, q, nil, each)
+	if !errors.Is(err, errRecentBehind) {
+		return err
 	}
+	recent, err := m.takeRecent(ctx, q)
+	if err != nil {
+		return err
+	}
+	return m.readSnapshot(ctx, q, &recent, each)
+}
+
+// readSnapshot reads; recent is where \Recent begins for who has taken it. errRecentBehind where it is still to be taken.
+func (m *Mailboxes) readSnapshot(ctx context.Context, q index.SnapshotQuery, recent *mailbox.UID, each func(*index.Page) error) error {
 	return m.d.db.Read(ctx, func(tx *sqlitedb.ReadTx) error {
 		mbox, purged, err := readMailbox(tx, q)
 		if err != nil {
 			return err
 		}
-		if q.TakeRecent {
-			mbox.RecentUID = recent
+		switch {
+		case recent != nil:
+			mbox.RecentUID = *recent
+		case q.TakeRecent && mbox.RecentUID < mbox.UIDNext:
+			return errRecentBehind
 		}
 		page := &index.Page{Mailbox: &mbox}
 		if q.Since > 0 && (q.Since < purged || q.Since > mbox.HighestModSeq) {
 			// The tombstones are gone, or the reader saw a history that we lost.
 			page.Complete, q.Since = true, 0
+		}
+		if q.Since > 0 && q.Since == mbox.HighestModSeq && q.Reader.Account == 0 {
+			// Nothing changed, which is what most ask for.
+			page.Done = true
+			return each(page)
 		}
 		if q.Since > 0 {
 			if page.Expunged, err = readExpunged(tx, q); err != nil {
@@ -50,26 +68,17 @@ func (m *Mailboxes) snapshot(ctx context.Context, q index.SnapshotQuery, each fu
 	})
 }
 
-// takeRecent moves the mark behind all entries and tells where it was; it writes only where there are some behind it.
-func (m *Mailboxes) takeRecent(ctx context.Context, q index.SnapshotQuery) (recent mailbox.UID, err error) {
-	var next mailbox.UID
-	err = m.d.db.Read(ctx, func(tx *sqlitedb.ReadTx) error {
-		mbox, _, err := readMailbox(tx, q)
-		recent, next = mbox.RecentUID, mbox.UIDNext
-		return err
-	})
-	if err != nil || recent >= next {
-		return recent, err
-	}
-	return write(ctx, m.d, func(u *unit) (mailbox.UID, error) {
+// takeRecent moves the mark behind all entries and tells where it was.
+func (m *Mailboxes) takeRecent(ctx context.Context, q index.SnapshotQuery) (mailbox.UID, error) {
+	return write(ctx, m.d, func(_ *unit.Unit, r *rows) (mailbox.UID, error) {
 		var recent mailbox.UID
-		err := u.tx.QueryRow("SELECT recent_uid FROM mailbox WHERE account = ? AND mailbox = ?", int64(q.Account), int64(q.Mailbox)).Scan(&recent)
+		err := r.tx.QueryRow("SELECT recent_uid FROM mailbox WHERE account = ? AND mailbox = ?", int64(q.Account), int64(q.Mailbox)).Scan(&recent)
 		if errors.Is(err, sql.ErrNoRows) {
 			return 0, index.ErrNoMailbox
 		} else if err != nil {
 			return 0, fmt.Errorf("read recent mark: %w", err)
 		}
-		if _, err = u.tx.Exec("UPDATE mailbox SET recent_uid = uid_next WHERE account = ? AND mailbox = ?", int64(q.Account), int64(q.Mailbox)); err != nil {
+		if _, err = r.tx.Exec("UPDATE mailbox SET recent_uid = uid_next WHERE account = ? AND mailbox = ?", int64(q.Account), int64(q.Mailbox)); err != nil {
 			return 0, fmt.Errorf("move recent mark: %w", err)
 		}
 		return recent, nil
@@ -78,7 +87,7 @@ func (m *Mailboxes) takeRecent(ctx context.Context, q index.SnapshotQuery) (rece
 
 func readMailbox(tx *sqlitedb.ReadTx, q index.SnapshotQuery) (m index.Mailbox, purged mailbox.ModSeq, err error) {
 	var subscribed int64
-	err = scanBox(tx.QueryRow("SELECT "+boxColumns+`, purged_mod_seq,
+	err = unit.ScanBox(tx.QueryRow("SELECT "+unit.BoxColumns+`, purged_mod_seq,
 		(SELECT COUNT(*) FROM subscription s WHERE s.account = mailbox.account AND s.name = mailbox.name)
 		FROM mailbox WHERE account = ? AND mailbox = ?`, int64(q.Account), int64(q.Mailbox)), &m, &purged, &subscribed)
 	m.Subscribed = subscribed > 0
@@ -110,8 +119,6 @@ func readExpunged(tx *sqlitedb.ReadTx, q index.SnapshotQuery) (mailbox.UIDSet, e
 	return mailbox.NewUIDSet(all...), rows.Err()
 }
 
-const chunkColumns = `first_uid, max_mod_seq, uids, flags, mod_seqs, emails, sizes, received`
-
 // The plus signs keep the order from deciding by which index the rows of chunksSince are found, and the MODSEQ from
 // deciding it for those of wholeChunks.
 const (
@@ -125,7 +132,15 @@ func readChunks(tx *sqlitedb.ReadTx, q index.SnapshotQuery, page *index.Page, ea
 	if q.Since == 0 {
 		query = wholeChunks
 	}
-	rows, err := tx.Query(query, int64(q.Account), int64(q.Mailbox), int64(q.Since))
+	var mask mailbox.Flags
+	var rows *sql.Rows
+	var err error
+	if q.Reader.Account != 0 {
+		mask = q.Reader.Mask(page.Mailbox.Keywords)
+		rows, err = queryReader(tx, q)
+	} else {
+		rows, err = tx.Query(query, int64(q.Account), int64(q.Mailbox), int64(q.Since))
+	}
 	if err != nil {
 		return fmt.Errorf("read chunks: %w", err)
 	}
@@ -138,7 +153,12 @@ func readChunks(tx *sqlitedb.ReadTx, q index.SnapshotQuery, page *index.Page, ea
 			page = &index.Page{Complete: page.Complete}
 		}
 		var p mailbox.Packed
-		if err := rows.Scan(&p.FirstUID, &p.MaxModSeq, &p.UIDs, &p.Flags, &p.ModSeqs, &p.Emails, &p.Sizes, &p.Received); err != nil {
+		if q.Reader.Account != 0 {
+			err = scanReader(rows, &p, mask)
+		} else {
+			err = rows.Scan(&p.FirstUID, &p.MaxModSeq, &p.UIDs, &p.Flags, &p.ModSeqs, &p.Emails, &p.Sizes, &p.Received, &p.Saved)
+		}
+		if err != nil {
 			return fmt.Errorf("read chunks: %w", err)
 		}
 		page.Chunks = append(page.Chunks, p)

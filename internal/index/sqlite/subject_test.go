@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/mailfarm/mailfarm/internal/envelope"
 	"github.com/mailfarm/mailfarm/internal/index"
 	"github.com/mailfarm/mailfarm/internal/index/indextest"
+	"github.com/mailfarm/mailfarm/internal/index/unit"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/sqlitedb"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
@@ -48,12 +50,55 @@ func (d *DB) route(recipients ...indextest.Recipient) error {
 	})
 }
 
-func subject(t testing.TB) indextest.Subject {
+// TestUnsteady has calls given up after a moment, and writes fail between their steps.
+func TestUnsteady(t *testing.T) {
+	s := subject(t)
+	struck, cancel := 0, func() {}
+	indextest.RunUnsteady(t, s, indextest.Trouble{
+		Begin: func(ctx context.Context, r *rand.Rand) context.Context {
+			switch r.IntN(3) {
+			case 0:
+				var n atomic.Int32
+				at := int32(1 + r.IntN(7))
+				s.FailAt(func(step string) error {
+					if n.Add(1) == at {
+						return errors.New("lost at " + step)
+					}
+					return nil
+				})
+				struck++
+			case 1:
+				ctx, cancel = context.WithTimeout(ctx, time.Duration(r.IntN(1500))*time.Microsecond)
+				struck++
+			}
+			return ctx
+		},
+		End: func() { s.FailAt(func(string) error { return nil }); cancel() },
+		// There is one writer, which works in turn.
+		Settle: func(ctx context.Context) error {
+			_, err := s.Leases.Acquire(ctx, "settle", "test", time.Second)
+			return err
+		},
+		Struck: func() int { return struck },
+	})
+}
+
+func subject(t testing.TB) indextest.Subject { return checkSubject(t).Subject }
+
+func retentionSubject(t testing.TB) indextest.RetentionSubject {
+	return checkSubject(t).RetentionSubject
+}
+
+func TestCheck(t *testing.T) { indextest.RunCheck(t, checkSubject) }
+
+func TestRetention(t *testing.T) { indextest.RunRetention(t, retentionSubject) }
+
+func checkSubject(t testing.TB) indextest.CheckSubject {
 	s := indextest.Subject{QuotaMessages: 20_000}
 	var fail atomic.Pointer[func(string) error]
 	var now atomic.Int64
 	d := open(t, Options{
-		QuotaMessages: s.QuotaMessages,
+		QuotaMessages: s.QuotaMessages, QuotaLevels: []int{80, 95},
 		Fault: func(step string) error {
 			if f := fail.Load(); f != nil {
 				return (*f)(step)
@@ -62,7 +107,17 @@ func subject(t testing.TB) indextest.Subject {
 		},
 		Now: func() time.Time { return time.Unix(1_800_000_000, now.Load()) },
 	})
-	s.Mailboxes, s.Leases = d.Mailboxes(), d.Leases()
+	s.Mailboxes, s.Leases, s.Quotas, s.Sharing = d.Mailboxes(), d.Leases(), d.Mailboxes(), d.Sharing()
+	s.Annotations, s.Imports = d.Annotations(), d.Imports()
+	s.Miscount = func(id mailbox.AccountID) error {
+		return d.db.Write(context.Background(), func(tx *sqlitedb.Tx) error {
+			if _, err := tx.Exec("UPDATE account SET size = size + 5, messages = 99 WHERE account = ?", int64(id)); err != nil {
+				return err
+			}
+			_, err := tx.Exec("UPDATE mailbox SET unseen = 7, deleted = 8, size = 9 WHERE account = ? AND name = 'INBOX'", int64(id))
+			return err
+		})
+	}
 	s.Route = d.route
 	s.Advance = func(by time.Duration) { now.Add(int64(by)) }
 	s.FailAt = func(f func(string) error) { fail.Store(&f) }
@@ -84,7 +139,13 @@ func subject(t testing.TB) indextest.Subject {
 			return err
 		})
 	}
-	return s
+	return indextest.CheckSubject{RetentionSubject: indextest.RetentionSubject{Subject: s, Retention: d.Retention(), Now: d.opts.Now}, Check: d.Retention(), Survey: d.Retention(),
+		Spoil: func(statement string) error {
+			return d.db.Write(context.Background(), func(tx *sqlitedb.Tx) error {
+				_, err := tx.Exec(statement)
+				return err
+			})
+		}}
 }
 
 func TestMailboxes(t *testing.T) { indextest.Run(t, subject) }
@@ -107,12 +168,20 @@ func TestTimelineJumps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.UIDs[0] != before[0].UIDNext+timelineUIDs || r.ModSeq != seq+timelineModSeqs || r.UIDValidity != before[0].UIDValidity {
+	if r.UIDs[0] != before[0].UIDNext+unit.TimelineUIDs || r.ModSeq != seq+unit.TimelineModSeqs || r.UIDValidity != before[0].UIDValidity {
 		t.Errorf("got UID %d, MODSEQ %d, UIDVALIDITY %d; before: %d, %d, %d", r.UIDs[0], r.ModSeq, r.UIDValidity,
 			before[0].UIDNext, seq, before[0].UIDValidity)
 	}
+	// What a reader saw before cannot be brought up to date.
+	complete := false
+	if err := m.Snapshot(ctx, index.SnapshotQuery{Account: 7, Mailbox: before[0].ID, Since: seq}, func(p *index.Page) error {
+		complete = complete || p.Complete
+		return nil
+	}); err != nil || !complete {
+		t.Errorf("snapshot since %d: complete %v, %v", seq, complete, err)
+	}
 	made, seq2, err := m.Create(ctx, 7, "New", "")
-	if err != nil || made.UIDValidity <= before[len(before)-1].UIDValidity+timelineUIDValidities {
+	if err != nil || made.UIDValidity <= before[len(before)-1].UIDValidity+unit.TimelineUIDValidities {
 		t.Errorf("Create: UIDVALIDITY %d, %v", made.UIDValidity, err)
 	}
 	if seq2 != r.ModSeq+1 {

@@ -164,7 +164,7 @@ func (h *history) report(rt *rapid.T) {
 	for _, o := range r.Outcomes {
 		row := rows[o.Number]
 		row.state, row.attempts, row.owner, row.due = o.State, row.attempts+1, "", h.now().Add(time.Minute)
-		if row.due.After(row.expiry) {
+		if row.due.After(row.expiry) && row.expiry.After(h.now()) {
 			row.due = row.expiry
 		}
 		if row.queued() {

@@ -49,6 +49,31 @@ func testReport(t *testing.T, open Open) {
 			t.Errorf("got %v, want recipient 1", got)
 		}
 	})
+	t.Run("the ledger's clock counts a wait", func(t *testing.T) {
+		f := start(t, open)
+		id := f.put(Remote("a@far.example"), Remote("b@far.example"), Remote("c@far.example"))
+		f.claim("one", false, id, "far.example", 0)
+		began, wrong := f.clock.Now(), f.clock.Now().Add(time.Hour) // by the clock of who reports
+		waits := []time.Duration{5 * time.Minute, 2 * Expiry, 1 << 62}
+		var outcomes []*storev1.Outcome
+		for n, wait := range waits {
+			o := outcome(uint32(n), storev1.State_STATE_QUEUED, "451 4.3.0 later", wrong)
+			o.DueInNs = int64(wait)
+			outcomes = append(outcomes, o)
+		}
+		if !f.report(&storev1.Report{QueueId: id, Owner: "one", Outcomes: outcomes}) {
+			t.Fatal("report was refused")
+		}
+		for n, want := range []time.Duration{5 * time.Minute, Expiry, Expiry} {
+			if got := time.Unix(0, f.row(id, n).DueNs).Sub(began); got != want {
+				t.Errorf("to wait %v: due after %v, want %v", waits[n], got, want)
+			}
+		}
+		f.clock.Advance(5 * time.Minute)
+		if due := f.sweep(10); due.Rows != 1 {
+			t.Errorf("after five minutes: got %v, want one row", due)
+		}
+	})
 	t.Run("all of a report or nothing", func(t *testing.T) {
 		f := start(t, open)
 		m := f.message(Local("a@example.org", 1), Local("b@example.org", 2), Remote("c@far.example"))
@@ -117,6 +142,18 @@ func testReport(t *testing.T, open Open) {
 		}
 		if r := f.row(id, 0); r.Attempts != 0 || r.Generation != 1 || r.DueNs != f.clock.Now().Add(Expiry).UnixNano() {
 			t.Errorf("got %v, want no attempt and the due time at its expiry", r)
+		}
+	})
+	t.Run("past its expiry a recipient waits as long as it was told to", func(t *testing.T) {
+		f := start(t, open)
+		id := f.put(Local("a@example.org", 1))
+		f.clock.Advance(2 * Expiry)
+		later := f.clock.Now().Add(time.Minute)
+		if !f.report(&storev1.Report{QueueId: id, Outcomes: []*storev1.Outcome{outcome(0, storev1.State_STATE_QUEUED, "451 no DSN yet", later)}}) {
+			t.Fatal("report was refused")
+		}
+		if r := f.row(id, 0); r.DueNs != later.UnixNano() {
+			t.Errorf("due in %v, want a minute", time.Duration(r.DueNs-f.clock.Now().UnixNano()))
 		}
 	})
 	t.Run("dead and held wait for people", func(t *testing.T) {

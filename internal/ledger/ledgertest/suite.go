@@ -26,8 +26,8 @@ func Run(t *testing.T, open Open) {
 		name string
 		run  func(*testing.T, Open)
 	}{
-		{"record", testRecord}, {"claim", testClaim}, {"report", testReport}, {"sweep", testSweep}, {"outbox", testOutbox},
-		{"list", testList}, {"act", testAct}, {"accounts", testAccounts}, {"prune", testPrune}, {"history", testHistory},
+		{"record", testRecord}, {"claim", testClaim}, {"report", testReport}, {"sweep", testSweep}, {"outbox", testOutbox}, {"depth", testDepth},
+		{"list", testList}, {"search", testSearch}, {"act", testAct}, {"accounts", testAccounts}, {"audits", testAudits}, {"prune", testPrune}, {"history", testHistory},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, open) })
 	}
@@ -208,7 +208,7 @@ func (f *fixture) report(r *storev1.Report) bool {
 
 func (f *fixture) sweep(limit int) ledger.Due {
 	f.Helper()
-	due, err := f.l.Sweep(f.ctx, limit, time.Minute)
+	due, err := f.l.Sweep(f.ctx, ledger.SweepAll, limit, time.Minute)
 	if err != nil {
 		f.Fatalf("sweep: %v", err)
 	}

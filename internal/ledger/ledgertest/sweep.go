@@ -38,6 +38,34 @@ func testSweep(t *testing.T, open Open) {
 			t.Errorf("after the wait: got %v, want the same again", due)
 		}
 	})
+	t.Run("one destination alone", func(t *testing.T) {
+		f := start(t, open)
+		for i := range 5 {
+			f.put(Local(fmt.Sprintf("u%d@example.org", i), uint64(i+1)))
+		}
+		f.put(Remote("b@far.example"))
+		f.clock.Advance(ledger.FirstDue)
+		take := func(of ledger.SweepOf, limit int) ledger.Due {
+			t.Helper()
+			due, err := f.l.Sweep(f.ctx, of, limit, time.Minute)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return due
+		}
+		if due := take(ledger.SweepRemote, 3); due.Rows != 1 || len(due.Remote) != 1 || len(due.Local) != 0 {
+			t.Errorf("remote behind what is local: got %v", due)
+		}
+		if due := take(ledger.SweepRemote, 3); due.Rows != 0 {
+			t.Errorf("remote again: got %v", due)
+		}
+		if due := take(ledger.SweepLocal, 3); due.Rows != 3 || len(due.Local) != 3 {
+			t.Errorf("local: got %v", due)
+		}
+		if due := take(ledger.SweepAll, 10); due.Rows != 2 || len(due.Local) != 2 {
+			t.Errorf("the rest: got %v, want what was not taken", due)
+		}
+	})
 	t.Run("batches take the longest due first", func(t *testing.T) {
 		f := start(t, open)
 		for i := range 10 {

@@ -39,7 +39,7 @@ func (s *Service) deliver(ctx context.Context, batch []*bus.Work) {
 	for _, j := range jobs {
 		if err := s.prepare(ctx, j); err != nil {
 			s.deps.Log.WarnContext(ctx, "delivery not prepared", obs.QueueID(j.id), obs.Recipient(j.work.Number), obs.Error(err))
-			late = append(late, postponed{j, "451 4.3.0 the delivery cannot be reported now"})
+			late = append(late, postponed{job: j, why: "451 4.3.0 the delivery cannot be reported now"})
 			continue
 		}
 		ready = append(ready, j)
@@ -53,7 +53,7 @@ func (s *Service) deliver(ctx context.Context, batch []*bus.Work) {
 		}
 		for i, j := range ready[:n] {
 			if why := s.finish(ctx, j, results[i]); why != "" {
-				late = append(late, postponed{j, why})
+				late = append(late, postponed{job: j, why: why, final: results[i].Status == storev1.DeliverStatus_DELIVER_STATUS_NO_ACCOUNT})
 			}
 		}
 		ready = ready[n:]
@@ -168,6 +168,8 @@ func (s *Service) finish(ctx context.Context, j *job, r *storev1.DeliverResult) 
 		s.metrics.outcomes[eventRepeated].Inc()
 	case storev1.DeliverStatus_DELIVER_STATUS_OVER_QUOTA:
 		return "452 4.2.2 mailbox full"
+	case storev1.DeliverStatus_DELIVER_STATUS_NO_ACCOUNT:
+		return "550 5.1.1 no such user" // any more: removed for good since the letter was routed
 	default:
 		s.deps.Log.WarnContext(ctx, "delivery failed", obs.QueueID(j.id), obs.Recipient(j.work.Number), obs.Reason(r.Error))
 		return "451 4.3.0 mailbox cannot be written now"
@@ -185,7 +187,7 @@ func (s *Service) tell(ctx context.Context, j *job, event event, reply string) {
 	s.metrics.delay.Observe(took.Seconds())
 	s.deps.Trace.Emit(&mailv1.TraceEvent{
 		Stage: "local", Event: event.String(), QueueId: j.work.QueueId, ReversePath: env.ReversePath,
-		ForwardPath: j.work.ForwardPath, Detail: reply, MessageId: env.MessageId, DurationUs: took.Microseconds(),
+		ForwardPath: j.work.ForwardPath, Detail: reply, MessageId: env.MessageId, Client: env.GetClient().GetAddress(), DurationUs: took.Microseconds(),
 	})
 	s.deps.Log.InfoContext(ctx, event.String(), obs.QueueID(j.id), obs.ReversePath(envelope.ReversePath(env.ReversePath)),
 		obs.ForwardPath(envelope.ForwardPath(j.work.ForwardPath)), obs.Reply(reply), obs.Delay("total", took))

@@ -242,6 +242,47 @@ func TestOverQuota(t *testing.T) {
 	}
 }
 
+// TestDropped bounces what comes for an account that was removed for good, at once and alone; an account that was made since is
+// another.
+func TestDropped(t *testing.T) {
+	w := newWorld(t, nil)
+	w.publish(w.letter(bob, nil))
+	w.wait(1)
+	late, again := w.letter(bob, nil), w.letter(8, nil)
+	kept, ctx := w.db.Retention(), t.Context()
+	w.check(kept.BeginDrop(ctx, bob, w.now()))
+	w.check(kept.Forgetting(ctx, bob))
+	w.publish(late)
+	if got := w.wait(1)[0]; got != "deferred bob@example.org 451 4.3.0 mailbox cannot be written now" {
+		t.Error(got)
+	}
+	w.check(kept.Forgotten(ctx, bob))
+	for done := false; !done; {
+		var err error
+		done, err = kept.Drop(ctx, bob, 64)
+		w.check(err)
+	}
+	w.pass(time.Minute)
+	if n := w.sweep(); n != 2 {
+		t.Errorf("%d are due", n)
+	}
+	w.wait(2)
+	w.want(late, "bounced 550 5.1.1 no such user")
+	w.want(again, "delivered")
+	dsns := w.children()
+	if len(dsns) != 1 || !strings.Contains(dsns[0], "\r\nAction: failed\r\nStatus: 5.1.1\r\n") {
+		t.Errorf("DSNs %q", dsns)
+	}
+	if got := w.boxes(8); got != "INBOX 1" {
+		t.Errorf("the new account has %s", got)
+	}
+	accounts, err := kept.Accounts(ctx, 0, 10)
+	w.check(err)
+	if len(accounts) != 1 || accounts[0] != 8 {
+		t.Errorf("accounts are %v", accounts)
+	}
+}
+
 // TestRoomAgain delivers what was deferred.
 func TestRoomAgain(t *testing.T) {
 	w := newWorld(t, nil)

@@ -68,29 +68,28 @@ func decode(w *bus.Work) (*job, error) {
 // load asks the ledger for the messages that their hints do not carry. A hint whose message the ledger does not know, or
 // whose recipient is no longer its, has nothing to do and is let go. After an error it returns all jobs.
 func (s *Service) load(ctx context.Context, jobs []*job) ([]*job, error) {
-	req := &storev1.LoadRequest{}
 	var bare []*job
 	for _, j := range jobs {
 		if j.work.Message == nil {
 			bare = append(bare, j)
-			req.QueueIds = append(req.QueueIds, j.work.QueueId)
 		}
 	}
 	if len(bare) == 0 {
 		return jobs, nil
 	}
-	entries, err := s.entries(ctx, req)
+	entries, err := s.entries(ctx, bare)
 	if err != nil {
 		return jobs, err
 	}
-	for i, j := range bare {
-		row := find(entries[i].Recipients, j.work.Number)
-		if entries[i].Message.GetEnvelope() == nil || row == nil {
+	for _, j := range bare {
+		entry := entries[j.id]
+		row := find(entry.Recipients, j.work.Number)
+		if entry.Message.GetEnvelope() == nil || row == nil {
 			s.deps.Log.WarnContext(ctx, "dropped a hint that the ledger does not know", obs.QueueID(j.id), obs.Recipient(j.work.Number))
 			j.bus.Ack()
 			continue
 		}
-		j.work.Message = entries[i].Message
+		j.work.Message = entry.Message
 		j.work.ForwardPath, j.work.Detail, j.work.Account = row.ForwardPath, row.Detail, row.Account
 		j.work.Notify, j.work.Orcpt = row.Notify, row.Orcpt
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/mailfarm/mailfarm/internal/bus/embedded"
 	"github.com/mailfarm/mailfarm/internal/envelope"
 	"github.com/mailfarm/mailfarm/internal/index/sqlite"
+	"github.com/mailfarm/mailfarm/internal/ledger"
 	"github.com/mailfarm/mailfarm/internal/message"
 	"github.com/mailfarm/mailfarm/internal/rpc"
 	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
@@ -188,7 +189,7 @@ func (w *world) publish(work ...*mailv1.LocalWork) {
 // sweep hints what is due, as the store does.
 func (w *world) sweep() int {
 	w.t.Helper()
-	due, err := w.db.Ledger().Sweep(context.Background(), 1000, time.Minute)
+	due, err := w.db.Ledger().Sweep(context.Background(), ledger.SweepAll, 1000, time.Minute)
 	w.check(err)
 	w.publish(due.Local...)
 	return due.Rows

@@ -71,27 +71,44 @@ func TestReportIsTriedUntilEntered(t *testing.T) {
 	}
 }
 
-// TestReportWhoseAnswerIsLost was entered: it is not entered twice.
+// TestReportWhoseAnswerIsLost was entered: it is not entered twice, and what became of the message is told once.
 func TestReportWhoseAnswerIsLost(t *testing.T) {
-	var lost atomic.Bool
-	done := make(chan struct{}, 10)
-	w := newWorld(t, "", func(w *world) {
-		w.deps.Ledger = &meddler{LedgerClient: w.ledger, report: func(*storev1.ReportRequest) error { done <- struct{}{}; return nil },
-			after: func() error {
-				if lost.CompareAndSwap(false, true) {
-					return errAway
-				}
-				return nil
-			}}
-	})
-	w.net.at("192.0.2.1", newScript(t, upTo["RCPT"]+"S: 550 5.1.1 no").serve)
-	m := w.send(letterTo("bob@example.net"), body)
-	<-done
-	<-done
-	w.stop()
-	w.want(m, "bounced 550 5.1.1 no")
-	if n := len(w.children()); n != 1 {
-		t.Errorf("%d DSNs", n)
+	for _, row := range []struct {
+		script, event, state string
+		dsns                 int
+	}{
+		{upTo["RCPT"] + "S: 550 5.1.1 no", "bounced", "bounced 550 5.1.1 no", 1},
+		{upTo["RCPT"] + "S: 451 4.2.0 later", "deferred", "queued 451 4.2.0 later", 0},
+		{hello + sends("MAIL", "RCPT"), "relayed", "relayed 250 2.0.0 ok", 0},
+	} {
+		t.Run(row.event, func(t *testing.T) {
+			var lost atomic.Bool
+			done := make(chan struct{}, 10)
+			w := newWorld(t, "", func(w *world) {
+				w.deps.Ledger = &meddler{LedgerClient: w.ledger, report: func(*storev1.ReportRequest) error { done <- struct{}{}; return nil },
+					after: func() error {
+						if lost.CompareAndSwap(false, true) {
+							return errAway
+						}
+						return nil
+					}}
+			})
+			w.net.at("192.0.2.1", newScript(t, row.script).serve)
+			m := w.send(letterTo("bob@example.net"), body)
+			<-done
+			<-done
+			if lines := w.wait(1); !strings.HasPrefix(lines[0], row.event+" ") {
+				t.Errorf("told %q", lines)
+			}
+			w.stop()
+			w.want(m, row.state)
+			if n := len(w.children()); n != row.dsns {
+				t.Errorf("%d DSNs, want %d", n, row.dsns)
+			}
+			if n := len(w.events); n != 0 {
+				t.Errorf("%d more events", n)
+			}
+		})
 	}
 }
 
@@ -153,6 +170,49 @@ func TestUnsureClaim(t *testing.T) {
 	w.stop()
 	if r := w.rows(m)[0]; r.Attempts != 0 || r.State != storev1.State_STATE_QUEUED {
 		t.Errorf("row %v", r)
+	}
+}
+
+// TestPausedBeforeTheDot: whoever stood still for long since the claim was renewed does not go by it.
+func TestPausedBeforeTheDot(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		pause time.Duration
+		sent  bool
+	}{{"long", 61 * time.Second, false}, {"shortly", 30 * time.Second, true}} {
+		t.Run(row.name, func(t *testing.T) {
+			reported := make(chan *storev1.Outcome, 1)
+			w := newWorld(t, "", func(w *world) {
+				w.cfg.ClaimLease = 2 * time.Minute
+				w.deps.Ledger = &meddler{LedgerClient: w.ledger, claim: func(req *storev1.ClaimRequest) error {
+					if req.Renew {
+						w.pass(row.pause)
+					}
+					return nil
+				}, report: func(req *storev1.ReportRequest) error { reported <- req.Reports[0].Outcomes[0]; return nil }}
+			})
+			ended := make(chan string, 1)
+			w.net.at("192.0.2.1", func(c net.Conn) {
+				if row.sent {
+					newScript(t, hello+sends("MAIL", "RCPT")).serve(c)
+					return
+				}
+				newScript(t, hello+"C: MAIL\nS: 250 ok\nC: RCPT\nS: 250 ok\nC: DATA\nS: 354 go").serveOpen(c)
+				text := make([]byte, 64<<10)
+				n, _ := readAll(c, text)
+				ended <- string(text[:n])
+			})
+			w.send(letterTo("bob@example.net"), body)
+			if o := <-reported; (o.State == storev1.State_STATE_RELAYED) != row.sent || !row.sent && (o.State != storev1.State_STATE_QUEUED || o.Reply != "") {
+				t.Errorf("reported %v", o)
+			}
+			if row.sent {
+				return
+			}
+			if got := <-ended; strings.Contains(got, "\r\n.\r\n") {
+				t.Errorf("the peer got the dot: %q", got)
+			}
+		})
 	}
 }
 

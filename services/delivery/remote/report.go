@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -44,7 +45,15 @@ func (s *Service) settle(ctx context.Context, j *job, results []result) bool {
 	}
 	s.notify(ctx, j, r, results, now)
 	fault.Point("remote.before-report")
-	err := s.persist(ctx, j, func(ctx context.Context) error { return s.enter(ctx, r) })
+	unsure := false
+	err := s.persist(ctx, j, func(ctx context.Context) error {
+		err := s.enter(ctx, r)
+		if unsure && errors.Is(err, errOvertaken) {
+			return s.entered(ctx, r)
+		}
+		unsure = unsure || err != nil
+		return err
+	})
 	fault.Point("remote.after-report")
 	if err != nil {
 		s.deps.Log.WarnContext(ctx, "outcome not reported", obs.QueueID(j.id), obs.Reply(results[0].reply), obs.Relay(results[0].relay), obs.Error(err))
@@ -98,15 +107,50 @@ func (s *Service) enter(ctx context.Context, r *storev1.Report) error {
 	return nil
 }
 
+// entered tells whether a report whose answer was lost is what the rows show: they moved on by it then.
+func (s *Service) entered(ctx context.Context, r *storev1.Report) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	resp, err := s.deps.Ledger.Load(ctx, &storev1.LoadRequest{QueueIds: [][]byte{r.QueueId}})
+	if err != nil {
+		return fmt.Errorf("look after a report: %w", err)
+	}
+	if len(resp.Entries) != 1 {
+		return errOvertaken
+	}
+	rows := make(map[uint32]*storev1.RecipientRow, len(r.Outcomes))
+	for _, row := range resp.Entries[0].Recipients {
+		rows[row.Number] = row
+	}
+	for _, o := range r.Outcomes {
+		if row := rows[o.Number]; row == nil || !shows(row, o, r.Generation) {
+			return errOvertaken
+		}
+	}
+	return nil
+}
+
+// shows tells whether a row stands as an outcome made it: the ledger keeps the beginning of a long reply, gives what is
+// deferred a new generation and a due time by its own clock.
+func shows(row *storev1.RecipientRow, o *storev1.Outcome, generation uint32) bool {
+	if row.State != o.State {
+		return false
+	}
+	if o.State == storev1.State_STATE_QUEUED && row.Generation != generation+1 {
+		return false
+	}
+	return o.Reply == "" || row.LastReply != "" && strings.HasPrefix(o.Reply, row.LastReply) && row.Relay == o.Relay
+}
+
 // outcome turns a result into what the ledger enters: a deferral whose time is over is a bounce.
 func (s *Service) outcome(r *result, now time.Time) *storev1.Outcome {
 	o := &storev1.Outcome{Number: r.row.Number, State: r.state, Reply: r.reply, Relay: r.relay}
 	switch {
 	case r.state != storev1.State_STATE_QUEUED:
 	case r.reply == "" && s.drain.begun():
-		o.DueNs = now.UnixNano()
+		due(o, 1, now) // at once
 	case r.reply == "":
-		o.DueNs = now.Add(unsureDelay).UnixNano()
+		due(o, unsureDelay, now)
 	case r.row.ExpiryNs > 0 && now.UnixNano() >= r.row.ExpiryNs:
 		o.State = storev1.State_STATE_BOUNCED
 	default:
@@ -118,10 +162,15 @@ func (s *Service) outcome(r *result, now time.Time) *storev1.Outcome {
 // again defers: the last try comes when the time is over, not after.
 func (s *Service) again(o *storev1.Outcome, row *storev1.RecipientRow, now time.Time) {
 	o.State = storev1.State_STATE_QUEUED
-	o.DueNs = now.Add(s.cfg.wait(row.Attempts)).UnixNano()
+	due(o, s.cfg.wait(row.Attempts), now)
 	if row.ExpiryNs > 0 {
 		o.DueNs = min(o.DueNs, row.ExpiryNs)
 	}
+}
+
+// due puts off by a wait. The ledger's clock counts it, so that one of ours that is wrong makes it neither longer nor shorter.
+func due(o *storev1.Outcome, wait time.Duration, now time.Time) {
+	o.DueInNs, o.DueNs = wait.Nanoseconds(), now.Add(wait).UnixNano()
 }
 
 // notify writes the DSNs that outcomes give rise to and puts them in the report: one for all that bounced, one for all that
@@ -154,7 +203,7 @@ func (s *Service) notify(ctx context.Context, j *job, r *storev1.Report, results
 		for i, o := range r.Outcomes {
 			if row := results[i].row; slices.Contains(bounced, row) {
 				s.again(o, row, now)
-				o.DueNs = now.Add(s.cfg.wait(row.Attempts)).UnixNano() // also beyond its expiry
+				due(o, s.cfg.wait(row.Attempts), now) // also beyond its expiry
 				row.State = o.State
 			}
 		}
@@ -211,7 +260,7 @@ func (s *Service) tell(ctx context.Context, j *job, r *result, o *storev1.Outcom
 	}
 	s.deps.Trace.Emit(&mailv1.TraceEvent{
 		Stage: "remote", Event: event, QueueId: j.work.QueueId, ReversePath: env.ReversePath, ForwardPath: r.row.ForwardPath,
-		Detail: detail, MessageId: env.MessageId, DurationUs: took.Microseconds(),
+		Detail: detail, MessageId: env.MessageId, Client: env.GetClient().GetAddress(), DurationUs: took.Microseconds(),
 	})
 	accepted := time.Unix(0, env.AcceptedNs)
 	s.deps.Log.InfoContext(ctx, event, obs.QueueID(j.id), obs.ReversePath(envelope.ReversePath(env.ReversePath)),

@@ -77,12 +77,17 @@ func (t *transaction) run(ctx context.Context) ([]result, error) {
 		return nil, t.lost("the message", err)
 	}
 	// From here on the peer may have the message, whatever happens to the connection.
+	asked := t.deps.Now()
 	if err := t.renewed(ctx); err != nil {
 		return nil, err // the connection is closed without the dot: the peer drops what it has
 	}
 	fault.Point("remote.before-dot")
 	if !t.cutOff() {
 		return nil, t.lost("the final dot", errDraining)
+	}
+	// A process that stood still since it asked goes by an old answer: another may have sent the message by now.
+	if since := t.deps.Now().Sub(asked); since > t.cfg.ClaimLease/2 {
+		return nil, fmt.Errorf("%w: the answer is %v old", errUnsure, since)
 	}
 	return t.dot(data)
 }

@@ -256,7 +256,7 @@ func (w *world) send(env *mailv1.Envelope, text string) mail {
 // sweep hints what is due, as the store does.
 func (w *world) sweep() int {
 	w.t.Helper()
-	due, err := w.db.Ledger().Sweep(context.Background(), 1000, time.Minute)
+	due, err := w.db.Ledger().Sweep(context.Background(), ledger.SweepAll, 1000, time.Minute)
 	w.check(err)
 	for _, work := range due.Remote {
 		w.publish(work)

@@ -30,6 +30,9 @@ func (OS) Open(path string) (File, error) { return open(path, os.O_RDONLY) }
 // Modify opens a file to read and write.
 func (OS) Modify(path string) (File, error) { return open(path, os.O_RDWR) }
 
+// Link makes a hard link.
+func (OS) Link(path, second string) error { return os.Link(path, second) }
+
 // List returns the names in a folder.
 func (OS) List(path string) ([]string, error) {
 	entries, err := os.ReadDir(path)

@@ -23,6 +23,9 @@ type FS interface {
 	Open(path string) (File, error)
 	// Modify opens a file that is there to read and write.
 	Modify(path string) (File, error)
+	// Link gives a file a second name; fs.ErrExist where there is something. Other errors may mean that the file system
+	// has no second names.
+	Link(path, second string) error
 	// List returns the names in a folder, sorted.
 	List(path string) ([]string, error)
 	// Remove removes a file. Files that are open stay readable.

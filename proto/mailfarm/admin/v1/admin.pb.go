@@ -24,6 +24,284 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type StatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatusRequest) Reset() {
+	*x = StatusRequest{}
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatusRequest) ProtoMessage() {}
+
+func (x *StatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
+func (*StatusRequest) Descriptor() ([]byte, []int) {
+	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{0}
+}
+
+type StatusResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// processes are those that answered, by their names.
+	Processes []*Process `protobuf:"bytes,1,rep,name=processes,proto3" json:"processes,omitempty"`
+	Lags      []*Lag     `protobuf:"bytes,2,rep,name=lags,proto3" json:"lags,omitempty"`
+	// bus_error is why the lags are not known.
+	BusError      string `protobuf:"bytes,3,opt,name=bus_error,json=busError,proto3" json:"bus_error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatusResponse) Reset() {
+	*x = StatusResponse{}
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatusResponse) ProtoMessage() {}
+
+func (x *StatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
+func (*StatusResponse) Descriptor() ([]byte, []int) {
+	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *StatusResponse) GetProcesses() []*Process {
+	if x != nil {
+		return x.Processes
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetLags() []*Lag {
+	if x != nil {
+		return x.Lags
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetBusError() string {
+	if x != nil {
+		return x.BusError
+	}
+	return ""
+}
+
+// Process is also what a process answers on the bus when it is asked.
+type Process struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Name      string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Host      string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	Version   string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	Roles     []string               `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
+	StartedNs int64                  `protobuf:"varint,5,opt,name=started_ns,json=startedNs,proto3" json:"started_ns,omitempty"`
+	Ready     bool                   `protobuf:"varint,6,opt,name=ready,proto3" json:"ready,omitempty"`
+	Draining  bool                   `protobuf:"varint,7,opt,name=draining,proto3" json:"draining,omitempty"`
+	// parts are what it needs, with "ready" or what is wrong.
+	Parts map[string]string `protobuf:"bytes,8,rep,name=parts,proto3" json:"parts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// sessions are its clients' dialogues, by role.
+	Sessions      map[string]uint32 `protobuf:"bytes,9,rep,name=sessions,proto3" json:"sessions,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Process) Reset() {
+	*x = Process{}
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Process) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Process) ProtoMessage() {}
+
+func (x *Process) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Process.ProtoReflect.Descriptor instead.
+func (*Process) Descriptor() ([]byte, []int) {
+	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Process) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Process) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Process) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Process) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *Process) GetStartedNs() int64 {
+	if x != nil {
+		return x.StartedNs
+	}
+	return 0
+}
+
+func (x *Process) GetReady() bool {
+	if x != nil {
+		return x.Ready
+	}
+	return false
+}
+
+func (x *Process) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
+func (x *Process) GetParts() map[string]string {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+func (x *Process) GetSessions() map[string]uint32 {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+// Lag is work that waits in one partition.
+type Lag struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Subject       string                 `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	Partition     uint32                 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	Waiting       uint64                 `protobuf:"varint,3,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	InHand        uint64                 `protobuf:"varint,4,opt,name=in_hand,json=inHand,proto3" json:"in_hand,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lag) Reset() {
+	*x = Lag{}
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lag) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lag) ProtoMessage() {}
+
+func (x *Lag) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lag.ProtoReflect.Descriptor instead.
+func (*Lag) Descriptor() ([]byte, []int) {
+	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Lag) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Lag) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *Lag) GetWaiting() uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *Lag) GetInHand() uint64 {
+	if x != nil {
+		return x.InHand
+	}
+	return 0
+}
+
 type VersionRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -32,7 +310,7 @@ type VersionRequest struct {
 
 func (x *VersionRequest) Reset() {
 	*x = VersionRequest{}
-	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[0]
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -44,7 +322,7 @@ func (x *VersionRequest) String() string {
 func (*VersionRequest) ProtoMessage() {}
 
 func (x *VersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[0]
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -57,7 +335,7 @@ func (x *VersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionRequest.ProtoReflect.Descriptor instead.
 func (*VersionRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{0}
+	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 type VersionResponse struct {
@@ -72,7 +350,7 @@ type VersionResponse struct {
 
 func (x *VersionResponse) Reset() {
 	*x = VersionResponse{}
-	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[1]
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -84,7 +362,7 @@ func (x *VersionResponse) String() string {
 func (*VersionResponse) ProtoMessage() {}
 
 func (x *VersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[1]
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -97,7 +375,7 @@ func (x *VersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionResponse.ProtoReflect.Descriptor instead.
 func (*VersionResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{1}
+	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *VersionResponse) GetVersion() string {
@@ -131,17 +409,27 @@ func (x *VersionResponse) GetStartedNs() int64 {
 type FollowRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// queue_id narrows to one message; the other conditions to events that name them.
-	QueueId       []byte `protobuf:"bytes,1,opt,name=queue_id,json=queueId,proto3" json:"queue_id,omitempty"`
-	ForwardPath   string `protobuf:"bytes,2,opt,name=forward_path,json=forwardPath,proto3" json:"forward_path,omitempty"`
-	ReversePath   string `protobuf:"bytes,3,opt,name=reverse_path,json=reversePath,proto3" json:"reverse_path,omitempty"`
-	MessageId     string `protobuf:"bytes,4,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	QueueId     []byte `protobuf:"bytes,1,opt,name=queue_id,json=queueId,proto3" json:"queue_id,omitempty"`
+	ForwardPath string `protobuf:"bytes,2,opt,name=forward_path,json=forwardPath,proto3" json:"forward_path,omitempty"`
+	ReversePath string `protobuf:"bytes,3,opt,name=reverse_path,json=reversePath,proto3" json:"reverse_path,omitempty"`
+	MessageId   string `protobuf:"bytes,4,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	// client is the IP address of the peer.
+	Client string `protobuf:"bytes,5,opt,name=client,proto3" json:"client,omitempty"`
+	// stage, role and host are those of the event.
+	Stage string `protobuf:"bytes,6,opt,name=stage,proto3" json:"stage,omitempty"`
+	Role  string `protobuf:"bytes,7,opt,name=role,proto3" json:"role,omitempty"`
+	Host  string `protobuf:"bytes,8,opt,name=host,proto3" json:"host,omitempty"`
+	// domain is the sender's or the recipient's. reverse_path and forward_path may name a domain as "@example.org".
+	Domain string `protobuf:"bytes,9,opt,name=domain,proto3" json:"domain,omitempty"`
+	// event is what happened: accepted, deferred …
+	Event         string `protobuf:"bytes,10,opt,name=event,proto3" json:"event,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FollowRequest) Reset() {
 	*x = FollowRequest{}
-	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[2]
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -153,7 +441,7 @@ func (x *FollowRequest) String() string {
 func (*FollowRequest) ProtoMessage() {}
 
 func (x *FollowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[2]
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -166,7 +454,7 @@ func (x *FollowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowRequest.ProtoReflect.Descriptor instead.
 func (*FollowRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *FollowRequest) GetQueueId() []byte {
@@ -197,16 +485,60 @@ func (x *FollowRequest) GetMessageId() string {
 	return ""
 }
 
+func (x *FollowRequest) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
+}
+
+func (x *FollowRequest) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *FollowRequest) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *FollowRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *FollowRequest) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *FollowRequest) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
 type FollowResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Events        []*v1.TraceEvent       `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Events []*v1.TraceEvent       `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// lost is how many matching events found no room since the last response, because the caller was slow.
+	Lost          uint64 `protobuf:"varint,2,opt,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FollowResponse) Reset() {
 	*x = FollowResponse{}
-	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -218,7 +550,7 @@ func (x *FollowResponse) String() string {
 func (*FollowResponse) ProtoMessage() {}
 
 func (x *FollowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -231,7 +563,7 @@ func (x *FollowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowResponse.ProtoReflect.Descriptor instead.
 func (*FollowResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *FollowResponse) GetEvents() []*v1.TraceEvent {
@@ -239,6 +571,128 @@ func (x *FollowResponse) GetEvents() []*v1.TraceEvent {
 		return x.Events
 	}
 	return nil
+}
+
+func (x *FollowResponse) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+type JourneyRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	QueueId []byte                 `protobuf:"bytes,1,opt,name=queue_id,json=queueId,proto3" json:"queue_id,omitempty"`
+	// since_ns and until_ns bound the history that is read.
+	SinceNs       int64 `protobuf:"varint,2,opt,name=since_ns,json=sinceNs,proto3" json:"since_ns,omitempty"`
+	UntilNs       int64 `protobuf:"varint,3,opt,name=until_ns,json=untilNs,proto3" json:"until_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JourneyRequest) Reset() {
+	*x = JourneyRequest{}
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JourneyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JourneyRequest) ProtoMessage() {}
+
+func (x *JourneyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JourneyRequest.ProtoReflect.Descriptor instead.
+func (*JourneyRequest) Descriptor() ([]byte, []int) {
+	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *JourneyRequest) GetQueueId() []byte {
+	if x != nil {
+		return x.QueueId
+	}
+	return nil
+}
+
+func (x *JourneyRequest) GetSinceNs() int64 {
+	if x != nil {
+		return x.SinceNs
+	}
+	return 0
+}
+
+func (x *JourneyRequest) GetUntilNs() int64 {
+	if x != nil {
+		return x.UntilNs
+	}
+	return 0
+}
+
+type JourneyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// events are in the order of their times.
+	Events []*v1.TraceEvent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// cut tells that the history was not read to its end, for there was too much of it.
+	Cut           bool `protobuf:"varint,2,opt,name=cut,proto3" json:"cut,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JourneyResponse) Reset() {
+	*x = JourneyResponse{}
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JourneyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JourneyResponse) ProtoMessage() {}
+
+func (x *JourneyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JourneyResponse.ProtoReflect.Descriptor instead.
+func (*JourneyResponse) Descriptor() ([]byte, []int) {
+	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *JourneyResponse) GetEvents() []*v1.TraceEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *JourneyResponse) GetCut() bool {
+	if x != nil {
+		return x.Cut
+	}
+	return false
 }
 
 type ListDeadRequest struct {
@@ -250,7 +704,7 @@ type ListDeadRequest struct {
 
 func (x *ListDeadRequest) Reset() {
 	*x = ListDeadRequest{}
-	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -262,7 +716,7 @@ func (x *ListDeadRequest) String() string {
 func (*ListDeadRequest) ProtoMessage() {}
 
 func (x *ListDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -275,7 +729,7 @@ func (x *ListDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListDeadRequest) GetLimit() uint32 {
@@ -294,7 +748,7 @@ type ListDeadResponse struct {
 
 func (x *ListDeadResponse) Reset() {
 	*x = ListDeadResponse{}
-	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -306,7 +760,7 @@ func (x *ListDeadResponse) String() string {
 func (*ListDeadResponse) ProtoMessage() {}
 
 func (x *ListDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -319,7 +773,7 @@ func (x *ListDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListDeadResponse) GetDead() []*Dead {
@@ -340,7 +794,7 @@ type Dead struct {
 
 func (x *Dead) Reset() {
 	*x = Dead{}
-	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -352,7 +806,7 @@ func (x *Dead) String() string {
 func (*Dead) ProtoMessage() {}
 
 func (x *Dead) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -365,7 +819,7 @@ func (x *Dead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dead.ProtoReflect.Descriptor instead.
 func (*Dead) Descriptor() ([]byte, []int) {
-	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Dead) GetSequence() uint64 {
@@ -399,7 +853,7 @@ type RetryDeadRequest struct {
 
 func (x *RetryDeadRequest) Reset() {
 	*x = RetryDeadRequest{}
-	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -411,7 +865,7 @@ func (x *RetryDeadRequest) String() string {
 func (*RetryDeadRequest) ProtoMessage() {}
 
 func (x *RetryDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -424,7 +878,7 @@ func (x *RetryDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryDeadRequest.ProtoReflect.Descriptor instead.
 func (*RetryDeadRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RetryDeadRequest) GetSequences() []uint64 {
@@ -450,7 +904,7 @@ type RetryDeadResponse struct {
 
 func (x *RetryDeadResponse) Reset() {
 	*x = RetryDeadResponse{}
-	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -462,7 +916,7 @@ func (x *RetryDeadResponse) String() string {
 func (*RetryDeadResponse) ProtoMessage() {}
 
 func (x *RetryDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -475,7 +929,7 @@ func (x *RetryDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryDeadResponse.ProtoReflect.Descriptor instead.
 func (*RetryDeadResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RetryDeadResponse) GetRetried() uint32 {
@@ -485,26 +939,159 @@ func (x *RetryDeadResponse) GetRetried() uint32 {
 	return 0
 }
 
+type DrainRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainRequest) Reset() {
+	*x = DrainRequest{}
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainRequest) ProtoMessage() {}
+
+func (x *DrainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
+func (*DrainRequest) Descriptor() ([]byte, []int) {
+	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+}
+
+type DrainResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// sessions are the clients that are still connected, by role.
+	Sessions map[string]uint32 `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// drained is true in the last answer: the process ends now.
+	Drained       bool `protobuf:"varint,2,opt,name=drained,proto3" json:"drained,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainResponse) Reset() {
+	*x = DrainResponse{}
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainResponse) ProtoMessage() {}
+
+func (x *DrainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_admin_v1_admin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
+func (*DrainResponse) Descriptor() ([]byte, []int) {
+	return file_mailfarm_admin_v1_admin_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *DrainResponse) GetSessions() map[string]uint32 {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+func (x *DrainResponse) GetDrained() bool {
+	if x != nil {
+		return x.Drained
+	}
+	return false
+}
+
 var File_mailfarm_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_mailfarm_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1dmailfarm/admin/v1/admin.proto\x12\x11mailfarm.admin.v1\x1a\x1bmailfarm/mail/v1/mail.proto\"\x10\n" +
+	"\x1dmailfarm/admin/v1/admin.proto\x12\x11mailfarm.admin.v1\x1a\x1bmailfarm/mail/v1/mail.proto\"\x0f\n" +
+	"\rStatusRequest\"\x93\x01\n" +
+	"\x0eStatusResponse\x128\n" +
+	"\tprocesses\x18\x01 \x03(\v2\x1a.mailfarm.admin.v1.ProcessR\tprocesses\x12*\n" +
+	"\x04lags\x18\x02 \x03(\v2\x16.mailfarm.admin.v1.LagR\x04lags\x12\x1b\n" +
+	"\tbus_error\x18\x03 \x01(\tR\bbusError\"\xac\x03\n" +
+	"\aProcess\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\x12\x14\n" +
+	"\x05roles\x18\x04 \x03(\tR\x05roles\x12\x1d\n" +
+	"\n" +
+	"started_ns\x18\x05 \x01(\x03R\tstartedNs\x12\x14\n" +
+	"\x05ready\x18\x06 \x01(\bR\x05ready\x12\x1a\n" +
+	"\bdraining\x18\a \x01(\bR\bdraining\x12;\n" +
+	"\x05parts\x18\b \x03(\v2%.mailfarm.admin.v1.Process.PartsEntryR\x05parts\x12D\n" +
+	"\bsessions\x18\t \x03(\v2(.mailfarm.admin.v1.Process.SessionsEntryR\bsessions\x1a8\n" +
+	"\n" +
+	"PartsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
+	"\rSessionsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"p\n" +
+	"\x03Lag\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x18\n" +
+	"\awaiting\x18\x03 \x01(\x04R\awaiting\x12\x17\n" +
+	"\ain_hand\x18\x04 \x01(\x04R\x06inHand\"\x10\n" +
 	"\x0eVersionRequest\"p\n" +
 	"\x0fVersionResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x0e\n" +
 	"\x02go\x18\x02 \x01(\tR\x02go\x12\x14\n" +
 	"\x05roles\x18\x03 \x03(\tR\x05roles\x12\x1d\n" +
 	"\n" +
-	"started_ns\x18\x04 \x01(\x03R\tstartedNs\"\x8f\x01\n" +
+	"started_ns\x18\x04 \x01(\x03R\tstartedNs\"\x93\x02\n" +
 	"\rFollowRequest\x12\x19\n" +
 	"\bqueue_id\x18\x01 \x01(\fR\aqueueId\x12!\n" +
 	"\fforward_path\x18\x02 \x01(\tR\vforwardPath\x12!\n" +
 	"\freverse_path\x18\x03 \x01(\tR\vreversePath\x12\x1d\n" +
 	"\n" +
-	"message_id\x18\x04 \x01(\tR\tmessageId\"F\n" +
+	"message_id\x18\x04 \x01(\tR\tmessageId\x12\x16\n" +
+	"\x06client\x18\x05 \x01(\tR\x06client\x12\x14\n" +
+	"\x05stage\x18\x06 \x01(\tR\x05stage\x12\x12\n" +
+	"\x04role\x18\a \x01(\tR\x04role\x12\x12\n" +
+	"\x04host\x18\b \x01(\tR\x04host\x12\x16\n" +
+	"\x06domain\x18\t \x01(\tR\x06domain\x12\x14\n" +
+	"\x05event\x18\n" +
+	" \x01(\tR\x05event\"Z\n" +
 	"\x0eFollowResponse\x124\n" +
-	"\x06events\x18\x01 \x03(\v2\x1c.mailfarm.mail.v1.TraceEventR\x06events\"'\n" +
+	"\x06events\x18\x01 \x03(\v2\x1c.mailfarm.mail.v1.TraceEventR\x06events\x12\x12\n" +
+	"\x04lost\x18\x02 \x01(\x04R\x04lost\"a\n" +
+	"\x0eJourneyRequest\x12\x19\n" +
+	"\bqueue_id\x18\x01 \x01(\fR\aqueueId\x12\x19\n" +
+	"\bsince_ns\x18\x02 \x01(\x03R\asinceNs\x12\x19\n" +
+	"\buntil_ns\x18\x03 \x01(\x03R\auntilNs\"Y\n" +
+	"\x0fJourneyResponse\x124\n" +
+	"\x06events\x18\x01 \x03(\v2\x1c.mailfarm.mail.v1.TraceEventR\x06events\x12\x10\n" +
+	"\x03cut\x18\x02 \x01(\bR\x03cut\"'\n" +
 	"\x0fListDeadRequest\x12\x14\n" +
 	"\x05limit\x18\x01 \x01(\rR\x05limit\"?\n" +
 	"\x10ListDeadResponse\x12+\n" +
@@ -517,12 +1104,22 @@ const file_mailfarm_admin_v1_admin_proto_rawDesc = "" +
 	"\tsequences\x18\x01 \x03(\x04R\tsequences\x12\x10\n" +
 	"\x03all\x18\x02 \x01(\bR\x03all\"-\n" +
 	"\x11RetryDeadResponse\x12\x18\n" +
-	"\aretried\x18\x01 \x01(\rR\aretried2\xd7\x02\n" +
-	"\x05Admin\x12P\n" +
+	"\aretried\x18\x01 \x01(\rR\aretried\"\x0e\n" +
+	"\fDrainRequest\"\xb2\x01\n" +
+	"\rDrainResponse\x12J\n" +
+	"\bsessions\x18\x01 \x03(\v2..mailfarm.admin.v1.DrainResponse.SessionsEntryR\bsessions\x12\x18\n" +
+	"\adrained\x18\x02 \x01(\bR\adrained\x1a;\n" +
+	"\rSessionsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x012\xc6\x04\n" +
+	"\x05Admin\x12M\n" +
+	"\x06Status\x12 .mailfarm.admin.v1.StatusRequest\x1a!.mailfarm.admin.v1.StatusResponse\x12P\n" +
 	"\aVersion\x12!.mailfarm.admin.v1.VersionRequest\x1a\".mailfarm.admin.v1.VersionResponse\x12O\n" +
-	"\x06Follow\x12 .mailfarm.admin.v1.FollowRequest\x1a!.mailfarm.admin.v1.FollowResponse0\x01\x12S\n" +
+	"\x06Follow\x12 .mailfarm.admin.v1.FollowRequest\x1a!.mailfarm.admin.v1.FollowResponse0\x01\x12P\n" +
+	"\aJourney\x12!.mailfarm.admin.v1.JourneyRequest\x1a\".mailfarm.admin.v1.JourneyResponse\x12S\n" +
 	"\bListDead\x12\".mailfarm.admin.v1.ListDeadRequest\x1a#.mailfarm.admin.v1.ListDeadResponse\x12V\n" +
-	"\tRetryDead\x12#.mailfarm.admin.v1.RetryDeadRequest\x1a$.mailfarm.admin.v1.RetryDeadResponseB>Z<github.com/mailfarm/mailfarm/proto/mailfarm/admin/v1;adminv1b\x06proto3"
+	"\tRetryDead\x12#.mailfarm.admin.v1.RetryDeadRequest\x1a$.mailfarm.admin.v1.RetryDeadResponse\x12L\n" +
+	"\x05Drain\x12\x1f.mailfarm.admin.v1.DrainRequest\x1a .mailfarm.admin.v1.DrainResponse0\x01B>Z<github.com/mailfarm/mailfarm/proto/mailfarm/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_mailfarm_admin_v1_admin_proto_rawDescOnce sync.Once
@@ -536,37 +1133,60 @@ func file_mailfarm_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_mailfarm_admin_v1_admin_proto_rawDescData
 }
 
-var file_mailfarm_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_mailfarm_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_mailfarm_admin_v1_admin_proto_goTypes = []any{
-	(*VersionRequest)(nil),    // 0: mailfarm.admin.v1.VersionRequest
-	(*VersionResponse)(nil),   // 1: mailfarm.admin.v1.VersionResponse
-	(*FollowRequest)(nil),     // 2: mailfarm.admin.v1.FollowRequest
-	(*FollowResponse)(nil),    // 3: mailfarm.admin.v1.FollowResponse
-	(*ListDeadRequest)(nil),   // 4: mailfarm.admin.v1.ListDeadRequest
-	(*ListDeadResponse)(nil),  // 5: mailfarm.admin.v1.ListDeadResponse
-	(*Dead)(nil),              // 6: mailfarm.admin.v1.Dead
-	(*RetryDeadRequest)(nil),  // 7: mailfarm.admin.v1.RetryDeadRequest
-	(*RetryDeadResponse)(nil), // 8: mailfarm.admin.v1.RetryDeadResponse
-	(*v1.TraceEvent)(nil),     // 9: mailfarm.mail.v1.TraceEvent
-	(*v1.DeadLetter)(nil),     // 10: mailfarm.mail.v1.DeadLetter
+	(*StatusRequest)(nil),     // 0: mailfarm.admin.v1.StatusRequest
+	(*StatusResponse)(nil),    // 1: mailfarm.admin.v1.StatusResponse
+	(*Process)(nil),           // 2: mailfarm.admin.v1.Process
+	(*Lag)(nil),               // 3: mailfarm.admin.v1.Lag
+	(*VersionRequest)(nil),    // 4: mailfarm.admin.v1.VersionRequest
+	(*VersionResponse)(nil),   // 5: mailfarm.admin.v1.VersionResponse
+	(*FollowRequest)(nil),     // 6: mailfarm.admin.v1.FollowRequest
+	(*FollowResponse)(nil),    // 7: mailfarm.admin.v1.FollowResponse
+	(*JourneyRequest)(nil),    // 8: mailfarm.admin.v1.JourneyRequest
+	(*JourneyResponse)(nil),   // 9: mailfarm.admin.v1.JourneyResponse
+	(*ListDeadRequest)(nil),   // 10: mailfarm.admin.v1.ListDeadRequest
+	(*ListDeadResponse)(nil),  // 11: mailfarm.admin.v1.ListDeadResponse
+	(*Dead)(nil),              // 12: mailfarm.admin.v1.Dead
+	(*RetryDeadRequest)(nil),  // 13: mailfarm.admin.v1.RetryDeadRequest
+	(*RetryDeadResponse)(nil), // 14: mailfarm.admin.v1.RetryDeadResponse
+	(*DrainRequest)(nil),      // 15: mailfarm.admin.v1.DrainRequest
+	(*DrainResponse)(nil),     // 16: mailfarm.admin.v1.DrainResponse
+	nil,                       // 17: mailfarm.admin.v1.Process.PartsEntry
+	nil,                       // 18: mailfarm.admin.v1.Process.SessionsEntry
+	nil,                       // 19: mailfarm.admin.v1.DrainResponse.SessionsEntry
+	(*v1.TraceEvent)(nil),     // 20: mailfarm.mail.v1.TraceEvent
+	(*v1.DeadLetter)(nil),     // 21: mailfarm.mail.v1.DeadLetter
 }
 var file_mailfarm_admin_v1_admin_proto_depIdxs = []int32{
-	9,  // 0: mailfarm.admin.v1.FollowResponse.events:type_name -> mailfarm.mail.v1.TraceEvent
-	6,  // 1: mailfarm.admin.v1.ListDeadResponse.dead:type_name -> mailfarm.admin.v1.Dead
-	10, // 2: mailfarm.admin.v1.Dead.letter:type_name -> mailfarm.mail.v1.DeadLetter
-	0,  // 3: mailfarm.admin.v1.Admin.Version:input_type -> mailfarm.admin.v1.VersionRequest
-	2,  // 4: mailfarm.admin.v1.Admin.Follow:input_type -> mailfarm.admin.v1.FollowRequest
-	4,  // 5: mailfarm.admin.v1.Admin.ListDead:input_type -> mailfarm.admin.v1.ListDeadRequest
-	7,  // 6: mailfarm.admin.v1.Admin.RetryDead:input_type -> mailfarm.admin.v1.RetryDeadRequest
-	1,  // 7: mailfarm.admin.v1.Admin.Version:output_type -> mailfarm.admin.v1.VersionResponse
-	3,  // 8: mailfarm.admin.v1.Admin.Follow:output_type -> mailfarm.admin.v1.FollowResponse
-	5,  // 9: mailfarm.admin.v1.Admin.ListDead:output_type -> mailfarm.admin.v1.ListDeadResponse
-	8,  // 10: mailfarm.admin.v1.Admin.RetryDead:output_type -> mailfarm.admin.v1.RetryDeadResponse
-	7,  // [7:11] is the sub-list for method output_type
-	3,  // [3:7] is the sub-list for method input_type
-	3,  // [3:3] is the sub-list for extension type_name
-	3,  // [3:3] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	2,  // 0: mailfarm.admin.v1.StatusResponse.processes:type_name -> mailfarm.admin.v1.Process
+	3,  // 1: mailfarm.admin.v1.StatusResponse.lags:type_name -> mailfarm.admin.v1.Lag
+	17, // 2: mailfarm.admin.v1.Process.parts:type_name -> mailfarm.admin.v1.Process.PartsEntry
+	18, // 3: mailfarm.admin.v1.Process.sessions:type_name -> mailfarm.admin.v1.Process.SessionsEntry
+	20, // 4: mailfarm.admin.v1.FollowResponse.events:type_name -> mailfarm.mail.v1.TraceEvent
+	20, // 5: mailfarm.admin.v1.JourneyResponse.events:type_name -> mailfarm.mail.v1.TraceEvent
+	12, // 6: mailfarm.admin.v1.ListDeadResponse.dead:type_name -> mailfarm.admin.v1.Dead
+	21, // 7: mailfarm.admin.v1.Dead.letter:type_name -> mailfarm.mail.v1.DeadLetter
+	19, // 8: mailfarm.admin.v1.DrainResponse.sessions:type_name -> mailfarm.admin.v1.DrainResponse.SessionsEntry
+	0,  // 9: mailfarm.admin.v1.Admin.Status:input_type -> mailfarm.admin.v1.StatusRequest
+	4,  // 10: mailfarm.admin.v1.Admin.Version:input_type -> mailfarm.admin.v1.VersionRequest
+	6,  // 11: mailfarm.admin.v1.Admin.Follow:input_type -> mailfarm.admin.v1.FollowRequest
+	8,  // 12: mailfarm.admin.v1.Admin.Journey:input_type -> mailfarm.admin.v1.JourneyRequest
+	10, // 13: mailfarm.admin.v1.Admin.ListDead:input_type -> mailfarm.admin.v1.ListDeadRequest
+	13, // 14: mailfarm.admin.v1.Admin.RetryDead:input_type -> mailfarm.admin.v1.RetryDeadRequest
+	15, // 15: mailfarm.admin.v1.Admin.Drain:input_type -> mailfarm.admin.v1.DrainRequest
+	1,  // 16: mailfarm.admin.v1.Admin.Status:output_type -> mailfarm.admin.v1.StatusResponse
+	5,  // 17: mailfarm.admin.v1.Admin.Version:output_type -> mailfarm.admin.v1.VersionResponse
+	7,  // 18: mailfarm.admin.v1.Admin.Follow:output_type -> mailfarm.admin.v1.FollowResponse
+	9,  // 19: mailfarm.admin.v1.Admin.Journey:output_type -> mailfarm.admin.v1.JourneyResponse
+	11, // 20: mailfarm.admin.v1.Admin.ListDead:output_type -> mailfarm.admin.v1.ListDeadResponse
+	14, // 21: mailfarm.admin.v1.Admin.RetryDead:output_type -> mailfarm.admin.v1.RetryDeadResponse
+	16, // 22: mailfarm.admin.v1.Admin.Drain:output_type -> mailfarm.admin.v1.DrainResponse
+	16, // [16:23] is the sub-list for method output_type
+	9,  // [9:16] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_mailfarm_admin_v1_admin_proto_init() }
@@ -580,7 +1200,7 @@ func file_mailfarm_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailfarm_admin_v1_admin_proto_rawDesc), len(file_mailfarm_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,23 +21,33 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
+	Admin_Status_FullMethodName    = "/mailfarm.admin.v1.Admin/Status"
 	Admin_Version_FullMethodName   = "/mailfarm.admin.v1.Admin/Version"
 	Admin_Follow_FullMethodName    = "/mailfarm.admin.v1.Admin/Follow"
+	Admin_Journey_FullMethodName   = "/mailfarm.admin.v1.Admin/Journey"
 	Admin_ListDead_FullMethodName  = "/mailfarm.admin.v1.Admin/ListDead"
 	Admin_RetryDead_FullMethodName = "/mailfarm.admin.v1.Admin/RetryDead"
+	Admin_Drain_FullMethodName     = "/mailfarm.admin.v1.Admin/Drain"
 )
 
 // AdminClient is the client API for Admin service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type AdminClient interface {
+	// Status asks all processes of the farm how they are, and the bus how much work waits.
+	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
 	Version(ctx context.Context, in *VersionRequest, opts ...grpc.CallOption) (*VersionResponse, error)
 	// Follow streams trace events live from the bus until the caller hangs up.
 	Follow(ctx context.Context, in *FollowRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FollowResponse], error)
+	// Journey tells what the history of trace events has of one message.
+	Journey(ctx context.Context, in *JourneyRequest, opts ...grpc.CallOption) (*JourneyResponse, error)
 	// ListDead tells the dead letters of the bus.
 	ListDead(ctx context.Context, in *ListDeadRequest, opts ...grpc.CallOption) (*ListDeadResponse, error)
 	// RetryDead puts dead letters back where they came from and removes them from the list.
 	RetryDead(ctx context.Context, in *RetryDeadRequest, opts ...grpc.CallOption) (*RetryDeadResponse, error)
+	// Drain tells the process that answers to end as SIGTERM does: it is not ready any more, takes no new clients, lets
+	// dialogues end at their next command, and stops. It tells what is left until then; to hang up stops nothing.
+	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DrainResponse], error)
 }
 
 type adminClient struct {
@@ -46,6 +56,16 @@ type adminClient struct {
 
 func NewAdminClient(cc grpc.ClientConnInterface) AdminClient {
 	return &adminClient{cc}
+}
+
+func (c *adminClient) Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StatusResponse)
+	err := c.cc.Invoke(ctx, Admin_Status_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (c *adminClient) Version(ctx context.Context, in *VersionRequest, opts ...grpc.CallOption) (*VersionResponse, error) {
@@ -77,6 +97,16 @@ func (c *adminClient) Follow(ctx context.Context, in *FollowRequest, opts ...grp
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Admin_FollowClient = grpc.ServerStreamingClient[FollowResponse]
 
+func (c *adminClient) Journey(ctx context.Context, in *JourneyRequest, opts ...grpc.CallOption) (*JourneyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(JourneyResponse)
+	err := c.cc.Invoke(ctx, Admin_Journey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminClient) ListDead(ctx context.Context, in *ListDeadRequest, opts ...grpc.CallOption) (*ListDeadResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListDeadResponse)
@@ -97,17 +127,43 @@ func (c *adminClient) RetryDead(ctx context.Context, in *RetryDeadRequest, opts 
 	return out, nil
 }
 
+func (c *adminClient) Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DrainResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Admin_ServiceDesc.Streams[1], Admin_Drain_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DrainRequest, DrainResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Admin_DrainClient = grpc.ServerStreamingClient[DrainResponse]
+
 // AdminServer is the server API for Admin service.
 // All implementations must embed UnimplementedAdminServer
 // for forward compatibility.
 type AdminServer interface {
+	// Status asks all processes of the farm how they are, and the bus how much work waits.
+	Status(context.Context, *StatusRequest) (*StatusResponse, error)
 	Version(context.Context, *VersionRequest) (*VersionResponse, error)
 	// Follow streams trace events live from the bus until the caller hangs up.
 	Follow(*FollowRequest, grpc.ServerStreamingServer[FollowResponse]) error
+	// Journey tells what the history of trace events has of one message.
+	Journey(context.Context, *JourneyRequest) (*JourneyResponse, error)
 	// ListDead tells the dead letters of the bus.
 	ListDead(context.Context, *ListDeadRequest) (*ListDeadResponse, error)
 	// RetryDead puts dead letters back where they came from and removes them from the list.
 	RetryDead(context.Context, *RetryDeadRequest) (*RetryDeadResponse, error)
+	// Drain tells the process that answers to end as SIGTERM does: it is not ready any more, takes no new clients, lets
+	// dialogues end at their next command, and stops. It tells what is left until then; to hang up stops nothing.
+	Drain(*DrainRequest, grpc.ServerStreamingServer[DrainResponse]) error
 	mustEmbedUnimplementedAdminServer()
 }
 
@@ -118,17 +174,26 @@ type AdminServer interface {
 // pointer dereference when methods are called.
 type UnimplementedAdminServer struct{}
 
+func (UnimplementedAdminServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
 func (UnimplementedAdminServer) Version(context.Context, *VersionRequest) (*VersionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Version not implemented")
 }
 func (UnimplementedAdminServer) Follow(*FollowRequest, grpc.ServerStreamingServer[FollowResponse]) error {
 	return status.Error(codes.Unimplemented, "method Follow not implemented")
 }
+func (UnimplementedAdminServer) Journey(context.Context, *JourneyRequest) (*JourneyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Journey not implemented")
+}
 func (UnimplementedAdminServer) ListDead(context.Context, *ListDeadRequest) (*ListDeadResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListDead not implemented")
 }
 func (UnimplementedAdminServer) RetryDead(context.Context, *RetryDeadRequest) (*RetryDeadResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RetryDead not implemented")
+}
+func (UnimplementedAdminServer) Drain(*DrainRequest, grpc.ServerStreamingServer[DrainResponse]) error {
+	return status.Error(codes.Unimplemented, "method Drain not implemented")
 }
 func (UnimplementedAdminServer) mustEmbedUnimplementedAdminServer() {}
 func (UnimplementedAdminServer) testEmbeddedByValue()               {}
@@ -149,6 +214,24 @@ func RegisterAdminServer(s grpc.ServiceRegistrar, srv AdminServer) {
 		t.testEmbeddedByValue()
 	}
 	s.RegisterService(&Admin_ServiceDesc, srv)
+}
+
+func _Admin_Status_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StatusRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Status(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Status_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Status(ctx, req.(*StatusRequest))
+	}
+	return interceptor(ctx, in, info, handler)
 }
 
 func _Admin_Version_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
@@ -179,6 +262,24 @@ func _Admin_Follow_Handler(srv interface{}, stream grpc.ServerStream) error {
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Admin_FollowServer = grpc.ServerStreamingServer[FollowResponse]
+
+func _Admin_Journey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JourneyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Journey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Journey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Journey(ctx, req.(*JourneyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
 
 func _Admin_ListDead_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListDeadRequest)
@@ -216,6 +317,17 @@ func _Admin_RetryDead_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_Drain_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(DrainRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServer).Drain(m, &grpc.GenericServerStream[DrainRequest, DrainResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Admin_DrainServer = grpc.ServerStreamingServer[DrainResponse]
+
 // Admin_ServiceDesc is the grpc.ServiceDesc for Admin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -224,8 +336,16 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 	HandlerType: (*AdminServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
+			MethodName: "Status",
+			Handler:    _Admin_Status_Handler,
+		},
+		{
 			MethodName: "Version",
 			Handler:    _Admin_Version_Handler,
+		},
+		{
+			MethodName: "Journey",
+			Handler:    _Admin_Journey_Handler,
 		},
 		{
 			MethodName: "ListDead",
@@ -240,6 +360,11 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Follow",
 			Handler:       _Admin_Follow_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Drain",
+			Handler:       _Admin_Drain_Handler,
 			ServerStreams: true,
 		},
 	},

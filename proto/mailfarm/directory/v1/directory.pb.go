@@ -1036,9 +1036,12 @@ func (x *ListDomainsResponse) GetDomains() []*Domain {
 }
 
 type AddAccountRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
-	Password      string                 `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Address string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// password may be empty for a shared account: nobody logs in to it then.
+	Password string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	// shared marks the account as one that several work in.
+	Shared        bool `protobuf:"varint,15,opt,name=shared,proto3" json:"shared,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1085,6 +1088,13 @@ func (x *AddAccountRequest) GetPassword() string {
 		return x.Password
 	}
 	return ""
+}
+
+func (x *AddAccountRequest) GetShared() bool {
+	if x != nil {
+		return x.Shared
+	}
+	return false
 }
 
 type AddAccountResponse struct {
@@ -1870,10 +1880,11 @@ const file_mailfarm_directory_v1_directory_proto_rawDesc = "" +
 	"\x14RemoveDomainResponse\"\x14\n" +
 	"\x12ListDomainsRequest\"N\n" +
 	"\x13ListDomainsResponse\x127\n" +
-	"\adomains\x18\x01 \x03(\v2\x1d.mailfarm.directory.v1.DomainR\adomains\"I\n" +
+	"\adomains\x18\x01 \x03(\v2\x1d.mailfarm.directory.v1.DomainR\adomains\"a\n" +
 	"\x11AddAccountRequest\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x1a\n" +
-	"\bpassword\x18\x02 \x01(\tR\bpassword\"N\n" +
+	"\bpassword\x18\x02 \x01(\tR\bpassword\x12\x16\n" +
+	"\x06shared\x18\x0f \x01(\bR\x06shared\"N\n" +
 	"\x12AddAccountResponse\x128\n" +
 	"\aaccount\x18\x01 \x01(\v2\x1e.mailfarm.directory.v1.AccountR\aaccount\"I\n" +
 	"\x15ImportAccountsRequest\x12\x18\n" +

@@ -1141,7 +1141,11 @@ type TraceEvent struct {
 	Host      string `protobuf:"bytes,9,opt,name=host,proto3" json:"host,omitempty"`
 	MessageId string `protobuf:"bytes,10,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
 	// duration_us is what the stage took, microseconds.
-	DurationUs    int64 `protobuf:"varint,11,opt,name=duration_us,json=durationUs,proto3" json:"duration_us,omitempty"`
+	DurationUs int64 `protobuf:"varint,11,opt,name=duration_us,json=durationUs,proto3" json:"duration_us,omitempty"`
+	// role is the role that saw it: ingress, submission, filter, router, delivery-local, delivery-remote, store.
+	Role string `protobuf:"bytes,12,opt,name=role,proto3" json:"role,omitempty"`
+	// client is the IP address of the peer that handed the message in, where the role knows it.
+	Client        string `protobuf:"bytes,13,opt,name=client,proto3" json:"client,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1251,6 +1255,20 @@ func (x *TraceEvent) GetDurationUs() int64 {
 		return x.DurationUs
 	}
 	return 0
+}
+
+func (x *TraceEvent) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *TraceEvent) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
 }
 
 type TraceBatch struct {
@@ -1528,7 +1546,7 @@ const file_mailfarm_mail_v1_mail_proto_rawDesc = "" +
 	"\x05group\x18\x02 \x01(\tR\x05group\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x03 \x01(\rR\n" +
-	"generation\"\xb7\x02\n" +
+	"generation\"\xe3\x02\n" +
 	"\n" +
 	"TraceEvent\x12\x17\n" +
 	"\atime_ns\x18\x01 \x01(\x03R\x06timeNs\x12\x14\n" +
@@ -1544,7 +1562,9 @@ const file_mailfarm_mail_v1_mail_proto_rawDesc = "" +
 	"message_id\x18\n" +
 	" \x01(\tR\tmessageId\x12\x1f\n" +
 	"\vduration_us\x18\v \x01(\x03R\n" +
-	"durationUs\"B\n" +
+	"durationUs\x12\x12\n" +
+	"\x04role\x18\f \x01(\tR\x04role\x12\x16\n" +
+	"\x06client\x18\r \x01(\tR\x06client\"B\n" +
 	"\n" +
 	"TraceBatch\x124\n" +
 	"\x06events\x18\x01 \x03(\v2\x1c.mailfarm.mail.v1.TraceEventR\x06events\"a\n" +

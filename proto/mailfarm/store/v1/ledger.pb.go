@@ -502,8 +502,10 @@ func (x *RecordRequest) GetMessages() []*Routed {
 }
 
 type RecordResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Results       []*RecordResult        `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// results of the first messages, one at least: where there are fewer than messages, the answer was too large for one call,
+	// and a repeat of the others tells the rest.
+	Results       []*RecordResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -653,8 +655,10 @@ func (x *LoadRequest) GetQueueIds() [][]byte {
 }
 
 type LoadResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Entries       []*LedgerEntry         `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// entries of the first ids, one at least: where there are fewer than ids, the answer was too large for one call, and the
+	// others are to be asked for again. An id is given once.
+	Entries       []*LedgerEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1058,12 +1062,15 @@ func (x *Report) GetGeneration() uint32 {
 type Outcome struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Number uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
-	// state QUEUED means deferred until due_ns.
-	State         State  `protobuf:"varint,2,opt,name=state,proto3,enum=mailfarm.store.v1.State" json:"state,omitempty"`
-	Reply         string `protobuf:"bytes,3,opt,name=reply,proto3" json:"reply,omitempty"`
-	Relay         string `protobuf:"bytes,4,opt,name=relay,proto3" json:"relay,omitempty"`
-	DueNs         int64  `protobuf:"varint,5,opt,name=due_ns,json=dueNs,proto3" json:"due_ns,omitempty"`
-	DelayNotified bool   `protobuf:"varint,6,opt,name=delay_notified,json=delayNotified,proto3" json:"delay_notified,omitempty"`
+	// state QUEUED means deferred: for due_in_ns on the ledger's clock, or where that is 0 until due_ns.
+	State State  `protobuf:"varint,2,opt,name=state,proto3,enum=mailfarm.store.v1.State" json:"state,omitempty"`
+	Reply string `protobuf:"bytes,3,opt,name=reply,proto3" json:"reply,omitempty"`
+	Relay string `protobuf:"bytes,4,opt,name=relay,proto3" json:"relay,omitempty"`
+	// due_ns is by the reporter's clock: for a ledger that does not know due_in_ns yet.
+	DueNs         int64 `protobuf:"varint,5,opt,name=due_ns,json=dueNs,proto3" json:"due_ns,omitempty"`
+	DelayNotified bool  `protobuf:"varint,6,opt,name=delay_notified,json=delayNotified,proto3" json:"delay_notified,omitempty"`
+	// due_in_ns is a time to wait, at most a year.
+	DueInNs       int64 `protobuf:"varint,7,opt,name=due_in_ns,json=dueInNs,proto3" json:"due_in_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1138,6 +1145,13 @@ func (x *Outcome) GetDelayNotified() bool {
 		return x.DelayNotified
 	}
 	return false
+}
+
+func (x *Outcome) GetDueInNs() int64 {
+	if x != nil {
+		return x.DueInNs
+	}
+	return 0
 }
 
 type ReportResponse struct {
@@ -1242,7 +1256,15 @@ type QueueListRequest struct {
 	UnfinishedOnly bool    `protobuf:"varint,7,opt,name=unfinished_only,json=unfinishedOnly,proto3" json:"unfinished_only,omitempty"`
 	States         []State `protobuf:"varint,8,rep,packed,name=states,proto3,enum=mailfarm.store.v1.State" json:"states,omitempty"`
 	// limit 0 is 1,000.
-	Limit         uint32 `protobuf:"varint,9,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit uint32 `protobuf:"varint,9,opt,name=limit,proto3" json:"limit,omitempty"`
+	// client is the IP address that handed the message in.
+	Client string `protobuf:"bytes,10,opt,name=client,proto3" json:"client,omitempty"`
+	// reply is words that one recipient's last reply must have, in any order and case: whole words, "550 5.1.1" or "user unknown".
+	Reply string `protobuf:"bytes,11,opt,name=reply,proto3" json:"reply,omitempty"`
+	// domain is the sender's or a recipient's. reverse_path and forward_path may name one of them alone, as "@example.org".
+	Domain string `protobuf:"bytes,12,opt,name=domain,proto3" json:"domain,omitempty"`
+	// before is a queue id: only messages with a lower one, which is how the next page is asked for.
+	Before        []byte `protobuf:"bytes,13,opt,name=before,proto3" json:"before,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1338,6 +1360,34 @@ func (x *QueueListRequest) GetLimit() uint32 {
 		return x.Limit
 	}
 	return 0
+}
+
+func (x *QueueListRequest) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
+}
+
+func (x *QueueListRequest) GetReply() string {
+	if x != nil {
+		return x.Reply
+	}
+	return ""
+}
+
+func (x *QueueListRequest) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *QueueListRequest) GetBefore() []byte {
+	if x != nil {
+		return x.Before
+	}
+	return nil
 }
 
 type QueueListResponse struct {
@@ -1499,8 +1549,14 @@ func (x *ActResponse) GetRecipients() uint32 {
 }
 
 type AuditRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	SinceNs       int64                  `protobuf:"varint,1,opt,name=since_ns,json=sinceNs,proto3" json:"since_ns,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// since_ns and until_ns bound when messages were accepted; 0 is no bound.
+	SinceNs int64 `protobuf:"varint,1,opt,name=since_ns,json=sinceNs,proto3" json:"since_ns,omitempty"`
+	UntilNs int64 `protobuf:"varint,2,opt,name=until_ns,json=untilNs,proto3" json:"until_ns,omitempty"`
+	// full looks at everything anew instead of going by what earlier audits found settled.
+	Full bool `protobuf:"varint,3,opt,name=full,proto3" json:"full,omitempty"`
+	// last returns the elected auditor's latest audit instead of making one.
+	Last          bool `protobuf:"varint,4,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1542,6 +1598,27 @@ func (x *AuditRequest) GetSinceNs() int64 {
 	return 0
 }
 
+func (x *AuditRequest) GetUntilNs() int64 {
+	if x != nil {
+		return x.UntilNs
+	}
+	return 0
+}
+
+func (x *AuditRequest) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
+}
+
+func (x *AuditRequest) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
+}
+
 // AuditResponse counts recipients, each in exactly one state; the names are the metric names.
 // accepted, added and generated together are the sum of the states, delivered to unaccounted.
 type AuditResponse struct {
@@ -1563,9 +1640,14 @@ type AuditResponse struct {
 	// added are recipients that aliases added to those accepted.
 	Added uint64 `protobuf:"varint,13,opt,name=added,proto3" json:"added,omitempty"`
 	// generated are recipients of messages that the farm made.
-	Generated     uint64     `protobuf:"varint,14,opt,name=generated,proto3" json:"generated,omitempty"`
-	Findings      []*Finding `protobuf:"bytes,15,rep,name=findings,proto3" json:"findings,omitempty"`
-	Frames        uint64     `protobuf:"varint,16,opt,name=frames,proto3" json:"frames,omitempty"`
+	Generated uint64     `protobuf:"varint,14,opt,name=generated,proto3" json:"generated,omitempty"`
+	Findings  []*Finding `protobuf:"bytes,15,rep,name=findings,proto3" json:"findings,omitempty"`
+	Frames    uint64     `protobuf:"varint,16,opt,name=frames,proto3" json:"frames,omitempty"`
+	// auditor is the process that the farm's audits are made by, and audited_ns when it ended its latest.
+	Auditor   string `protobuf:"bytes,17,opt,name=auditor,proto3" json:"auditor,omitempty"`
+	AuditedNs int64  `protobuf:"varint,18,opt,name=audited_ns,json=auditedNs,proto3" json:"audited_ns,omitempty"`
+	// settled is how many of the messages and frames were counted by what an earlier audit found.
+	Settled       uint64 `protobuf:"varint,19,opt,name=settled,proto3" json:"settled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1712,6 +1794,108 @@ func (x *AuditResponse) GetFrames() uint64 {
 	return 0
 }
 
+func (x *AuditResponse) GetAuditor() string {
+	if x != nil {
+		return x.Auditor
+	}
+	return ""
+}
+
+func (x *AuditResponse) GetAuditedNs() int64 {
+	if x != nil {
+		return x.AuditedNs
+	}
+	return 0
+}
+
+func (x *AuditResponse) GetSettled() uint64 {
+	if x != nil {
+		return x.Settled
+	}
+	return 0
+}
+
+// AuditUnit is what is kept of audited messages or frames that lie together: an hour of the ledger, a stretch of segments.
+type AuditUnit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// counts are those of what is settled.
+	Counts *AuditResponse `protobuf:"bytes,1,opt,name=counts,proto3" json:"counts,omitempty"`
+	// open are queue ids (of a ledger's hour) or blob ids (of segments) that are not settled: they are looked at every time.
+	Open [][]byte `protobuf:"bytes,2,rep,name=open,proto3" json:"open,omitempty"`
+	// first_ns and last_ns are when the first and the last message were accepted.
+	FirstNs int64 `protobuf:"varint,3,opt,name=first_ns,json=firstNs,proto3" json:"first_ns,omitempty"`
+	LastNs  int64 `protobuf:"varint,4,opt,name=last_ns,json=lastNs,proto3" json:"last_ns,omitempty"`
+	// looked is how many messages or frames there are.
+	Looked        uint64 `protobuf:"varint,5,opt,name=looked,proto3" json:"looked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditUnit) Reset() {
+	*x = AuditUnit{}
+	mi := &file_mailfarm_store_v1_ledger_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditUnit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditUnit) ProtoMessage() {}
+
+func (x *AuditUnit) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_ledger_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditUnit.ProtoReflect.Descriptor instead.
+func (*AuditUnit) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_ledger_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *AuditUnit) GetCounts() *AuditResponse {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+func (x *AuditUnit) GetOpen() [][]byte {
+	if x != nil {
+		return x.Open
+	}
+	return nil
+}
+
+func (x *AuditUnit) GetFirstNs() int64 {
+	if x != nil {
+		return x.FirstNs
+	}
+	return 0
+}
+
+func (x *AuditUnit) GetLastNs() int64 {
+	if x != nil {
+		return x.LastNs
+	}
+	return 0
+}
+
+func (x *AuditUnit) GetLooked() uint64 {
+	if x != nil {
+		return x.Looked
+	}
+	return 0
+}
+
 // Finding is an unaccounted recipient or a fault found on the way.
 type Finding struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1724,7 +1908,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_mailfarm_store_v1_ledger_proto_msgTypes[22]
+	mi := &file_mailfarm_store_v1_ledger_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1736,7 +1920,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_ledger_proto_msgTypes[22]
+	mi := &file_mailfarm_store_v1_ledger_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1749,7 +1933,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_ledger_proto_rawDescGZIP(), []int{22}
+	return file_mailfarm_store_v1_ledger_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Finding) GetQueueId() []byte {
@@ -1851,18 +2035,19 @@ const file_mailfarm_store_v1_ledger_proto_rawDesc = "" +
 	"\bchildren\x18\x04 \x03(\v2\x1a.mailfarm.mail.v1.AcceptedR\bchildren\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x05 \x01(\rR\n" +
-	"generation\"\xbb\x01\n" +
+	"generation\"\xd7\x01\n" +
 	"\aOutcome\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12.\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x18.mailfarm.store.v1.StateR\x05state\x12\x14\n" +
 	"\x05reply\x18\x03 \x01(\tR\x05reply\x12\x14\n" +
 	"\x05relay\x18\x04 \x01(\tR\x05relay\x12\x15\n" +
 	"\x06due_ns\x18\x05 \x01(\x03R\x05dueNs\x12%\n" +
-	"\x0edelay_notified\x18\x06 \x01(\bR\rdelayNotified\"K\n" +
+	"\x0edelay_notified\x18\x06 \x01(\bR\rdelayNotified\x12\x1a\n" +
+	"\tdue_in_ns\x18\a \x01(\x03R\adueInNs\"K\n" +
 	"\x0eReportResponse\x129\n" +
 	"\aresults\x18\x01 \x03(\v2\x1f.mailfarm.store.v1.ReportResultR\aresults\"*\n" +
 	"\fReportResult\x12\x1a\n" +
-	"\baccepted\x18\x01 \x01(\bR\baccepted\"\xb9\x02\n" +
+	"\baccepted\x18\x01 \x01(\bR\baccepted\"\x97\x03\n" +
 	"\x10QueueListRequest\x12\x19\n" +
 	"\bqueue_id\x18\x01 \x01(\fR\aqueueId\x12!\n" +
 	"\fforward_path\x18\x02 \x01(\tR\vforwardPath\x12!\n" +
@@ -1873,7 +2058,12 @@ const file_mailfarm_store_v1_ledger_proto_rawDesc = "" +
 	"\buntil_ns\x18\x06 \x01(\x03R\auntilNs\x12'\n" +
 	"\x0funfinished_only\x18\a \x01(\bR\x0eunfinishedOnly\x120\n" +
 	"\x06states\x18\b \x03(\x0e2\x18.mailfarm.store.v1.StateR\x06states\x12\x14\n" +
-	"\x05limit\x18\t \x01(\rR\x05limit\"M\n" +
+	"\x05limit\x18\t \x01(\rR\x05limit\x12\x16\n" +
+	"\x06client\x18\n" +
+	" \x01(\tR\x06client\x12\x14\n" +
+	"\x05reply\x18\v \x01(\tR\x05reply\x12\x16\n" +
+	"\x06domain\x18\f \x01(\tR\x06domain\x12\x16\n" +
+	"\x06before\x18\r \x01(\fR\x06before\"M\n" +
 	"\x11QueueListResponse\x128\n" +
 	"\aentries\x18\x01 \x03(\v2\x1e.mailfarm.store.v1.LedgerEntryR\aentries\"\x91\x01\n" +
 	"\n" +
@@ -1885,9 +2075,12 @@ const file_mailfarm_store_v1_ledger_proto_rawDesc = "" +
 	"\vActResponse\x12\x1e\n" +
 	"\n" +
 	"recipients\x18\x01 \x01(\rR\n" +
-	"recipients\")\n" +
+	"recipients\"l\n" +
 	"\fAuditRequest\x12\x19\n" +
-	"\bsince_ns\x18\x01 \x01(\x03R\asinceNs\"\xd9\x03\n" +
+	"\bsince_ns\x18\x01 \x01(\x03R\asinceNs\x12\x19\n" +
+	"\buntil_ns\x18\x02 \x01(\x03R\auntilNs\x12\x12\n" +
+	"\x04full\x18\x03 \x01(\bR\x04full\x12\x12\n" +
+	"\x04last\x18\x04 \x01(\bR\x04last\"\xac\x04\n" +
 	"\rAuditResponse\x12\x1a\n" +
 	"\baccepted\x18\x01 \x01(\x04R\baccepted\x12\x1c\n" +
 	"\tdelivered\x18\x02 \x01(\x04R\tdelivered\x12\x18\n" +
@@ -1905,7 +2098,17 @@ const file_mailfarm_store_v1_ledger_proto_rawDesc = "" +
 	"\x05added\x18\r \x01(\x04R\x05added\x12\x1c\n" +
 	"\tgenerated\x18\x0e \x01(\x04R\tgenerated\x126\n" +
 	"\bfindings\x18\x0f \x03(\v2\x1a.mailfarm.store.v1.FindingR\bfindings\x12\x16\n" +
-	"\x06frames\x18\x10 \x01(\x04R\x06frames\"V\n" +
+	"\x06frames\x18\x10 \x01(\x04R\x06frames\x12\x18\n" +
+	"\aauditor\x18\x11 \x01(\tR\aauditor\x12\x1d\n" +
+	"\n" +
+	"audited_ns\x18\x12 \x01(\x03R\tauditedNs\x12\x18\n" +
+	"\asettled\x18\x13 \x01(\x04R\asettled\"\xa5\x01\n" +
+	"\tAuditUnit\x128\n" +
+	"\x06counts\x18\x01 \x01(\v2 .mailfarm.store.v1.AuditResponseR\x06counts\x12\x12\n" +
+	"\x04open\x18\x02 \x03(\fR\x04open\x12\x19\n" +
+	"\bfirst_ns\x18\x03 \x01(\x03R\afirstNs\x12\x17\n" +
+	"\alast_ns\x18\x04 \x01(\x03R\x06lastNs\x12\x16\n" +
+	"\x06looked\x18\x05 \x01(\x04R\x06looked\"V\n" +
 	"\aFinding\x12\x19\n" +
 	"\bqueue_id\x18\x01 \x01(\fR\aqueueId\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x05R\x06number\x12\x18\n" +
@@ -1957,7 +2160,7 @@ func file_mailfarm_store_v1_ledger_proto_rawDescGZIP() []byte {
 }
 
 var file_mailfarm_store_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_mailfarm_store_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_mailfarm_store_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_mailfarm_store_v1_ledger_proto_goTypes = []any{
 	(State)(0),                // 0: mailfarm.store.v1.State
 	(Destination)(0),          // 1: mailfarm.store.v1.Destination
@@ -1984,54 +2187,56 @@ var file_mailfarm_store_v1_ledger_proto_goTypes = []any{
 	(*ActResponse)(nil),       // 22: mailfarm.store.v1.ActResponse
 	(*AuditRequest)(nil),      // 23: mailfarm.store.v1.AuditRequest
 	(*AuditResponse)(nil),     // 24: mailfarm.store.v1.AuditResponse
-	(*Finding)(nil),           // 25: mailfarm.store.v1.Finding
-	(*v1.Accepted)(nil),       // 26: mailfarm.mail.v1.Accepted
-	(*v1.RemoteWork)(nil),     // 27: mailfarm.mail.v1.RemoteWork
+	(*AuditUnit)(nil),         // 25: mailfarm.store.v1.AuditUnit
+	(*Finding)(nil),           // 26: mailfarm.store.v1.Finding
+	(*v1.Accepted)(nil),       // 27: mailfarm.mail.v1.Accepted
+	(*v1.RemoteWork)(nil),     // 28: mailfarm.mail.v1.RemoteWork
 }
 var file_mailfarm_store_v1_ledger_proto_depIdxs = []int32{
 	0,  // 0: mailfarm.store.v1.RecipientRow.state:type_name -> mailfarm.store.v1.State
 	1,  // 1: mailfarm.store.v1.RecipientRow.destination:type_name -> mailfarm.store.v1.Destination
-	26, // 2: mailfarm.store.v1.Routed.message:type_name -> mailfarm.mail.v1.Accepted
+	27, // 2: mailfarm.store.v1.Routed.message:type_name -> mailfarm.mail.v1.Accepted
 	3,  // 3: mailfarm.store.v1.Routed.recipients:type_name -> mailfarm.store.v1.RecipientRow
-	26, // 4: mailfarm.store.v1.Routed.children:type_name -> mailfarm.mail.v1.Accepted
+	27, // 4: mailfarm.store.v1.Routed.children:type_name -> mailfarm.mail.v1.Accepted
 	4,  // 5: mailfarm.store.v1.RecordRequest.messages:type_name -> mailfarm.store.v1.Routed
 	7,  // 6: mailfarm.store.v1.RecordResponse.results:type_name -> mailfarm.store.v1.RecordResult
 	3,  // 7: mailfarm.store.v1.RecordResult.recipients:type_name -> mailfarm.store.v1.RecipientRow
 	10, // 8: mailfarm.store.v1.LoadResponse.entries:type_name -> mailfarm.store.v1.LedgerEntry
-	26, // 9: mailfarm.store.v1.LedgerEntry.message:type_name -> mailfarm.mail.v1.Accepted
+	27, // 9: mailfarm.store.v1.LedgerEntry.message:type_name -> mailfarm.mail.v1.Accepted
 	3,  // 10: mailfarm.store.v1.LedgerEntry.recipients:type_name -> mailfarm.store.v1.RecipientRow
-	27, // 11: mailfarm.store.v1.ClaimRequest.work:type_name -> mailfarm.mail.v1.RemoteWork
+	28, // 11: mailfarm.store.v1.ClaimRequest.work:type_name -> mailfarm.mail.v1.RemoteWork
 	13, // 12: mailfarm.store.v1.ClaimResponse.claims:type_name -> mailfarm.store.v1.Claimed
-	26, // 13: mailfarm.store.v1.Claimed.message:type_name -> mailfarm.mail.v1.Accepted
+	27, // 13: mailfarm.store.v1.Claimed.message:type_name -> mailfarm.mail.v1.Accepted
 	3,  // 14: mailfarm.store.v1.Claimed.recipients:type_name -> mailfarm.store.v1.RecipientRow
 	15, // 15: mailfarm.store.v1.ReportRequest.reports:type_name -> mailfarm.store.v1.Report
 	16, // 16: mailfarm.store.v1.Report.outcomes:type_name -> mailfarm.store.v1.Outcome
-	26, // 17: mailfarm.store.v1.Report.children:type_name -> mailfarm.mail.v1.Accepted
+	27, // 17: mailfarm.store.v1.Report.children:type_name -> mailfarm.mail.v1.Accepted
 	0,  // 18: mailfarm.store.v1.Outcome.state:type_name -> mailfarm.store.v1.State
 	18, // 19: mailfarm.store.v1.ReportResponse.results:type_name -> mailfarm.store.v1.ReportResult
 	0,  // 20: mailfarm.store.v1.QueueListRequest.states:type_name -> mailfarm.store.v1.State
 	10, // 21: mailfarm.store.v1.QueueListResponse.entries:type_name -> mailfarm.store.v1.LedgerEntry
 	2,  // 22: mailfarm.store.v1.ActRequest.action:type_name -> mailfarm.store.v1.Action
-	25, // 23: mailfarm.store.v1.AuditResponse.findings:type_name -> mailfarm.store.v1.Finding
-	5,  // 24: mailfarm.store.v1.Ledger.Record:input_type -> mailfarm.store.v1.RecordRequest
-	8,  // 25: mailfarm.store.v1.Ledger.Load:input_type -> mailfarm.store.v1.LoadRequest
-	11, // 26: mailfarm.store.v1.Ledger.Claim:input_type -> mailfarm.store.v1.ClaimRequest
-	14, // 27: mailfarm.store.v1.Ledger.Report:input_type -> mailfarm.store.v1.ReportRequest
-	19, // 28: mailfarm.store.v1.Queue.List:input_type -> mailfarm.store.v1.QueueListRequest
-	21, // 29: mailfarm.store.v1.Queue.Act:input_type -> mailfarm.store.v1.ActRequest
-	23, // 30: mailfarm.store.v1.Queue.Audit:input_type -> mailfarm.store.v1.AuditRequest
-	6,  // 31: mailfarm.store.v1.Ledger.Record:output_type -> mailfarm.store.v1.RecordResponse
-	9,  // 32: mailfarm.store.v1.Ledger.Load:output_type -> mailfarm.store.v1.LoadResponse
-	12, // 33: mailfarm.store.v1.Ledger.Claim:output_type -> mailfarm.store.v1.ClaimResponse
-	17, // 34: mailfarm.store.v1.Ledger.Report:output_type -> mailfarm.store.v1.ReportResponse
-	20, // 35: mailfarm.store.v1.Queue.List:output_type -> mailfarm.store.v1.QueueListResponse
-	22, // 36: mailfarm.store.v1.Queue.Act:output_type -> mailfarm.store.v1.ActResponse
-	24, // 37: mailfarm.store.v1.Queue.Audit:output_type -> mailfarm.store.v1.AuditResponse
-	31, // [31:38] is the sub-list for method output_type
-	24, // [24:31] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	26, // 23: mailfarm.store.v1.AuditResponse.findings:type_name -> mailfarm.store.v1.Finding
+	24, // 24: mailfarm.store.v1.AuditUnit.counts:type_name -> mailfarm.store.v1.AuditResponse
+	5,  // 25: mailfarm.store.v1.Ledger.Record:input_type -> mailfarm.store.v1.RecordRequest
+	8,  // 26: mailfarm.store.v1.Ledger.Load:input_type -> mailfarm.store.v1.LoadRequest
+	11, // 27: mailfarm.store.v1.Ledger.Claim:input_type -> mailfarm.store.v1.ClaimRequest
+	14, // 28: mailfarm.store.v1.Ledger.Report:input_type -> mailfarm.store.v1.ReportRequest
+	19, // 29: mailfarm.store.v1.Queue.List:input_type -> mailfarm.store.v1.QueueListRequest
+	21, // 30: mailfarm.store.v1.Queue.Act:input_type -> mailfarm.store.v1.ActRequest
+	23, // 31: mailfarm.store.v1.Queue.Audit:input_type -> mailfarm.store.v1.AuditRequest
+	6,  // 32: mailfarm.store.v1.Ledger.Record:output_type -> mailfarm.store.v1.RecordResponse
+	9,  // 33: mailfarm.store.v1.Ledger.Load:output_type -> mailfarm.store.v1.LoadResponse
+	12, // 34: mailfarm.store.v1.Ledger.Claim:output_type -> mailfarm.store.v1.ClaimResponse
+	17, // 35: mailfarm.store.v1.Ledger.Report:output_type -> mailfarm.store.v1.ReportResponse
+	20, // 36: mailfarm.store.v1.Queue.List:output_type -> mailfarm.store.v1.QueueListResponse
+	22, // 37: mailfarm.store.v1.Queue.Act:output_type -> mailfarm.store.v1.ActResponse
+	24, // 38: mailfarm.store.v1.Queue.Audit:output_type -> mailfarm.store.v1.AuditResponse
+	32, // [32:39] is the sub-list for method output_type
+	25, // [25:32] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_mailfarm_store_v1_ledger_proto_init() }
@@ -2045,7 +2250,7 @@ func file_mailfarm_store_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailfarm_store_v1_ledger_proto_rawDesc), len(file_mailfarm_store_v1_ledger_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

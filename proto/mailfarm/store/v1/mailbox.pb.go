@@ -37,6 +37,8 @@ const (
 	DeliverStatus_DELIVER_STATUS_OVER_QUOTA DeliverStatus = 4
 	// STALE: the recipient is final already or has another generation: drop the work.
 	DeliverStatus_DELIVER_STATUS_STALE DeliverStatus = 5
+	// NO_ACCOUNT: the account was removed for good: 550 5.1.1.
+	DeliverStatus_DELIVER_STATUS_NO_ACCOUNT DeliverStatus = 6
 )
 
 // Enum value maps for DeliverStatus.
@@ -48,6 +50,7 @@ var (
 		3: "DELIVER_STATUS_FAILED",
 		4: "DELIVER_STATUS_OVER_QUOTA",
 		5: "DELIVER_STATUS_STALE",
+		6: "DELIVER_STATUS_NO_ACCOUNT",
 	}
 	DeliverStatus_value = map[string]int32{
 		"DELIVER_STATUS_UNSPECIFIED": 0,
@@ -56,6 +59,7 @@ var (
 		"DELIVER_STATUS_FAILED":      3,
 		"DELIVER_STATUS_OVER_QUOTA":  4,
 		"DELIVER_STATUS_STALE":       5,
+		"DELIVER_STATUS_NO_ACCOUNT":  6,
 	}
 )
 
@@ -525,7 +529,9 @@ type Mailbox struct {
 	// exists is false for a name that is only subscribed to or only a parent.
 	Exists bool `protobuf:"varint,13,opt,name=exists,proto3" json:"exists,omitempty"`
 	// recent_uid: entries from this UID on have not been shown to any session yet (\Recent of RFC 3501).
-	RecentUid     uint32 `protobuf:"varint,14,opt,name=recent_uid,json=recentUid,proto3" json:"recent_uid,omitempty"`
+	RecentUid uint32 `protobuf:"varint,14,opt,name=recent_uid,json=recentUid,proto3" json:"recent_uid,omitempty"`
+	// rights are those of another actor than the owner, as letters of RFC 4314.
+	Rights        string `protobuf:"bytes,31,opt,name=rights,proto3" json:"rights,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -658,9 +664,18 @@ func (x *Mailbox) GetRecentUid() uint32 {
 	return 0
 }
 
+func (x *Mailbox) GetRights() string {
+	if x != nil {
+		return x.Rights
+	}
+	return ""
+}
+
 type ListRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Account       uint64                 `protobuf:"fixed64,1,opt,name=account,proto3" json:"account,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Account uint64                 `protobuf:"fixed64,1,opt,name=account,proto3" json:"account,omitempty"`
+	// actor is the account that asks, another than the owner where a mailbox is shared; 0: the owner himself, or a role of the farm.
+	Actor         uint64 `protobuf:"fixed64,15,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -698,6 +713,13 @@ func (*ListRequest) Descriptor() ([]byte, []int) {
 func (x *ListRequest) GetAccount() uint64 {
 	if x != nil {
 		return x.Account
+	}
+	return 0
+}
+
+func (x *ListRequest) GetActor() uint64 {
+	if x != nil {
+		return x.Actor
 	}
 	return 0
 }
@@ -754,18 +776,189 @@ func (x *ListResponse) GetModSeq() uint64 {
 	return 0
 }
 
+// FindRequest names at most 1000 mailboxes, by names, then by ids.
+type FindRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Account uint64                 `protobuf:"fixed64,1,opt,name=account,proto3" json:"account,omitempty"`
+	Names   []string               `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`
+	Ids     []uint64               `protobuf:"fixed64,3,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	// actor as in ListRequest; what it may not see is not there.
+	Actor         uint64 `protobuf:"fixed64,15,opt,name=actor,proto3" json:"actor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindRequest) Reset() {
+	*x = FindRequest{}
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindRequest) ProtoMessage() {}
+
+func (x *FindRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindRequest.ProtoReflect.Descriptor instead.
+func (*FindRequest) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *FindRequest) GetAccount() uint64 {
+	if x != nil {
+		return x.Account
+	}
+	return 0
+}
+
+func (x *FindRequest) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *FindRequest) GetIds() []uint64 {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+func (x *FindRequest) GetActor() uint64 {
+	if x != nil {
+		return x.Actor
+	}
+	return 0
+}
+
+type FindResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// found are in the order of names, then of ids.
+	Found         []*FoundMailbox `protobuf:"bytes,1,rep,name=found,proto3" json:"found,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindResponse) Reset() {
+	*x = FindResponse{}
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindResponse) ProtoMessage() {}
+
+func (x *FindResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindResponse.ProtoReflect.Descriptor instead.
+func (*FindResponse) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *FindResponse) GetFound() []*FoundMailbox {
+	if x != nil {
+		return x.Found
+	}
+	return nil
+}
+
+type FoundMailbox struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// mailbox is not set where there is none of that name or id.
+	Mailbox *Mailbox `protobuf:"bytes,1,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
+	// children tells that mailboxes lie below.
+	Children      bool `protobuf:"varint,2,opt,name=children,proto3" json:"children,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FoundMailbox) Reset() {
+	*x = FoundMailbox{}
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FoundMailbox) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FoundMailbox) ProtoMessage() {}
+
+func (x *FoundMailbox) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FoundMailbox.ProtoReflect.Descriptor instead.
+func (*FoundMailbox) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *FoundMailbox) GetMailbox() *Mailbox {
+	if x != nil {
+		return x.Mailbox
+	}
+	return nil
+}
+
+func (x *FoundMailbox) GetChildren() bool {
+	if x != nil {
+		return x.Children
+	}
+	return false
+}
+
 type CreateRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Account       uint64                 `protobuf:"fixed64,1,opt,name=account,proto3" json:"account,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	SpecialUse    string                 `protobuf:"bytes,3,opt,name=special_use,json=specialUse,proto3" json:"special_use,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Account    uint64                 `protobuf:"fixed64,1,opt,name=account,proto3" json:"account,omitempty"`
+	Name       string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	SpecialUse string                 `protobuf:"bytes,3,opt,name=special_use,json=specialUse,proto3" json:"special_use,omitempty"`
+	// actor as in ListRequest.
+	Actor         uint64 `protobuf:"fixed64,15,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateRequest) Reset() {
 	*x = CreateRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[8]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -777,7 +970,7 @@ func (x *CreateRequest) String() string {
 func (*CreateRequest) ProtoMessage() {}
 
 func (x *CreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[8]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -790,7 +983,7 @@ func (x *CreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRequest.ProtoReflect.Descriptor instead.
 func (*CreateRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{8}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreateRequest) GetAccount() uint64 {
@@ -814,6 +1007,13 @@ func (x *CreateRequest) GetSpecialUse() string {
 	return ""
 }
 
+func (x *CreateRequest) GetActor() uint64 {
+	if x != nil {
+		return x.Actor
+	}
+	return 0
+}
+
 type CreateResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Mailbox       *Mailbox               `protobuf:"bytes,1,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
@@ -823,7 +1023,7 @@ type CreateResponse struct {
 
 func (x *CreateResponse) Reset() {
 	*x = CreateResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[9]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -835,7 +1035,7 @@ func (x *CreateResponse) String() string {
 func (*CreateResponse) ProtoMessage() {}
 
 func (x *CreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[9]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -848,7 +1048,7 @@ func (x *CreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateResponse.ProtoReflect.Descriptor instead.
 func (*CreateResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{9}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateResponse) GetMailbox() *Mailbox {
@@ -859,16 +1059,18 @@ func (x *CreateResponse) GetMailbox() *Mailbox {
 }
 
 type DeleteRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Account       uint64                 `protobuf:"fixed64,1,opt,name=account,proto3" json:"account,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Account uint64                 `protobuf:"fixed64,1,opt,name=account,proto3" json:"account,omitempty"`
+	Name    string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// actor as in ListRequest.
+	Actor         uint64 `protobuf:"fixed64,15,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[10]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -880,7 +1082,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[10]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -893,7 +1095,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{10}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeleteRequest) GetAccount() uint64 {
@@ -910,6 +1112,13 @@ func (x *DeleteRequest) GetName() string {
 	return ""
 }
 
+func (x *DeleteRequest) GetActor() uint64 {
+	if x != nil {
+		return x.Actor
+	}
+	return 0
+}
+
 type DeleteResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -918,7 +1127,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[11]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -930,7 +1139,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[11]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -943,21 +1152,23 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{11}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{14}
 }
 
 type RenameRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Account       uint64                 `protobuf:"fixed64,1,opt,name=account,proto3" json:"account,omitempty"`
-	From          string                 `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
-	To            string                 `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Account uint64                 `protobuf:"fixed64,1,opt,name=account,proto3" json:"account,omitempty"`
+	From    string                 `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	To      string                 `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// actor as in ListRequest.
+	Actor         uint64 `protobuf:"fixed64,15,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RenameRequest) Reset() {
 	*x = RenameRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[12]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -969,7 +1180,7 @@ func (x *RenameRequest) String() string {
 func (*RenameRequest) ProtoMessage() {}
 
 func (x *RenameRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[12]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -982,7 +1193,7 @@ func (x *RenameRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameRequest.ProtoReflect.Descriptor instead.
 func (*RenameRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{12}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RenameRequest) GetAccount() uint64 {
@@ -1006,6 +1217,13 @@ func (x *RenameRequest) GetTo() string {
 	return ""
 }
 
+func (x *RenameRequest) GetActor() uint64 {
+	if x != nil {
+		return x.Actor
+	}
+	return 0
+}
+
 type RenameResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1014,7 +1232,7 @@ type RenameResponse struct {
 
 func (x *RenameResponse) Reset() {
 	*x = RenameResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[13]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1026,7 +1244,7 @@ func (x *RenameResponse) String() string {
 func (*RenameResponse) ProtoMessage() {}
 
 func (x *RenameResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[13]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1039,21 +1257,23 @@ func (x *RenameResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameResponse.ProtoReflect.Descriptor instead.
 func (*RenameResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{13}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{16}
 }
 
 type SubscribeRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Account       uint64                 `protobuf:"fixed64,1,opt,name=account,proto3" json:"account,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Subscribed    bool                   `protobuf:"varint,3,opt,name=subscribed,proto3" json:"subscribed,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Account    uint64                 `protobuf:"fixed64,1,opt,name=account,proto3" json:"account,omitempty"`
+	Name       string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Subscribed bool                   `protobuf:"varint,3,opt,name=subscribed,proto3" json:"subscribed,omitempty"`
+	// actor as in ListRequest.
+	Actor         uint64 `protobuf:"fixed64,15,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SubscribeRequest) Reset() {
 	*x = SubscribeRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[14]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1285,7 @@ func (x *SubscribeRequest) String() string {
 func (*SubscribeRequest) ProtoMessage() {}
 
 func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[14]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1298,7 @@ func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeRequest.ProtoReflect.Descriptor instead.
 func (*SubscribeRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{14}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SubscribeRequest) GetAccount() uint64 {
@@ -1102,6 +1322,13 @@ func (x *SubscribeRequest) GetSubscribed() bool {
 	return false
 }
 
+func (x *SubscribeRequest) GetActor() uint64 {
+	if x != nil {
+		return x.Actor
+	}
+	return 0
+}
+
 type SubscribeResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1110,7 +1337,7 @@ type SubscribeResponse struct {
 
 func (x *SubscribeResponse) Reset() {
 	*x = SubscribeResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[15]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1349,7 @@ func (x *SubscribeResponse) String() string {
 func (*SubscribeResponse) ProtoMessage() {}
 
 func (x *SubscribeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[15]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1362,7 @@ func (x *SubscribeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeResponse.ProtoReflect.Descriptor instead.
 func (*SubscribeResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{15}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{18}
 }
 
 type SnapshotRequest struct {
@@ -1145,14 +1372,16 @@ type SnapshotRequest struct {
 	// since_mod_seq 0 asks for everything; otherwise only chunks that changed after it, and what was expunged since.
 	SinceModSeq uint64 `protobuf:"varint,3,opt,name=since_mod_seq,json=sinceModSeq,proto3" json:"since_mod_seq,omitempty"`
 	// take_recent moves the \Recent mark: the caller is the session that sees them (SELECT, not EXAMINE).
-	TakeRecent    bool `protobuf:"varint,4,opt,name=take_recent,json=takeRecent,proto3" json:"take_recent,omitempty"`
+	TakeRecent bool `protobuf:"varint,4,opt,name=take_recent,json=takeRecent,proto3" json:"take_recent,omitempty"`
+	// actor as in ListRequest.
+	Actor         uint64 `protobuf:"fixed64,15,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SnapshotRequest) Reset() {
 	*x = SnapshotRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[16]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +1393,7 @@ func (x *SnapshotRequest) String() string {
 func (*SnapshotRequest) ProtoMessage() {}
 
 func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[16]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1177,7 +1406,7 @@ func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRequest.ProtoReflect.Descriptor instead.
 func (*SnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{16}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SnapshotRequest) GetAccount() uint64 {
@@ -1208,6 +1437,13 @@ func (x *SnapshotRequest) GetTakeRecent() bool {
 	return false
 }
 
+func (x *SnapshotRequest) GetActor() uint64 {
+	if x != nil {
+		return x.Actor
+	}
+	return 0
+}
+
 // SnapshotResponse is one page. The first carries mailbox; a mailbox that is gone is an error (NOT_FOUND).
 type SnapshotResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -1224,7 +1460,7 @@ type SnapshotResponse struct {
 
 func (x *SnapshotResponse) Reset() {
 	*x = SnapshotResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[17]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1236,7 +1472,7 @@ func (x *SnapshotResponse) String() string {
 func (*SnapshotResponse) ProtoMessage() {}
 
 func (x *SnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[17]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1249,7 +1485,7 @@ func (x *SnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotResponse.ProtoReflect.Descriptor instead.
 func (*SnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{17}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SnapshotResponse) GetMailbox() *Mailbox {
@@ -1297,16 +1533,18 @@ type Chunk struct {
 	Flags     []byte `protobuf:"bytes,4,opt,name=flags,proto3" json:"flags,omitempty"`
 	ModSeqs   []byte `protobuf:"bytes,5,opt,name=mod_seqs,json=modSeqs,proto3" json:"mod_seqs,omitempty"`
 	// emails, sizes and received never change for an entry. sizes include the overlay; received is in seconds.
-	Emails        []byte `protobuf:"bytes,6,opt,name=emails,proto3" json:"emails,omitempty"`
-	Sizes         []byte `protobuf:"bytes,7,opt,name=sizes,proto3" json:"sizes,omitempty"`
-	Received      []byte `protobuf:"bytes,8,opt,name=received,proto3" json:"received,omitempty"` // saved_ns is not here: SAVEDATE has a column of its own when it comes.
+	Emails   []byte `protobuf:"bytes,6,opt,name=emails,proto3" json:"emails,omitempty"`
+	Sizes    []byte `protobuf:"bytes,7,opt,name=sizes,proto3" json:"sizes,omitempty"`
+	Received []byte `protobuf:"bytes,8,opt,name=received,proto3" json:"received,omitempty"`
+	// saved is when the entry was made (RFC 8514), in seconds; empty where that is not known: as received.
+	Saved         []byte `protobuf:"bytes,9,opt,name=saved,proto3" json:"saved,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[18]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1318,7 +1556,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[18]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1331,7 +1569,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{18}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Chunk) GetFirstUid() uint32 {
@@ -1390,19 +1628,30 @@ func (x *Chunk) GetReceived() []byte {
 	return nil
 }
 
+func (x *Chunk) GetSaved() []byte {
+	if x != nil {
+		return x.Saved
+	}
+	return nil
+}
+
 type EmailsRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Account uint64                 `protobuf:"fixed64,1,opt,name=account,proto3" json:"account,omitempty"`
 	Emails  []uint64               `protobuf:"fixed64,2,rep,packed,name=emails,proto3" json:"emails,omitempty"`
 	// without_part_index spares the bulk.
 	WithoutPartIndex bool `protobuf:"varint,3,opt,name=without_part_index,json=withoutPartIndex,proto3" json:"without_part_index,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// mailbox is one that has the emails: actor's rights are asked there. The owner need not tell.
+	Mailbox uint64 `protobuf:"fixed64,14,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
+	// actor as in ListRequest.
+	Actor         uint64 `protobuf:"fixed64,15,opt,name=actor,proto3" json:"actor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EmailsRequest) Reset() {
 	*x = EmailsRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[19]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1414,7 +1663,7 @@ func (x *EmailsRequest) String() string {
 func (*EmailsRequest) ProtoMessage() {}
 
 func (x *EmailsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[19]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1427,7 +1676,7 @@ func (x *EmailsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmailsRequest.ProtoReflect.Descriptor instead.
 func (*EmailsRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{19}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *EmailsRequest) GetAccount() uint64 {
@@ -1451,6 +1700,20 @@ func (x *EmailsRequest) GetWithoutPartIndex() bool {
 	return false
 }
 
+func (x *EmailsRequest) GetMailbox() uint64 {
+	if x != nil {
+		return x.Mailbox
+	}
+	return 0
+}
+
+func (x *EmailsRequest) GetActor() uint64 {
+	if x != nil {
+		return x.Actor
+	}
+	return 0
+}
+
 type EmailsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Emails        []*Email               `protobuf:"bytes,1,rep,name=emails,proto3" json:"emails,omitempty"`
@@ -1460,7 +1723,7 @@ type EmailsResponse struct {
 
 func (x *EmailsResponse) Reset() {
 	*x = EmailsResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[20]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1472,7 +1735,7 @@ func (x *EmailsResponse) String() string {
 func (*EmailsResponse) ProtoMessage() {}
 
 func (x *EmailsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[20]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1485,7 +1748,7 @@ func (x *EmailsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmailsResponse.ProtoReflect.Descriptor instead.
 func (*EmailsResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{20}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *EmailsResponse) GetEmails() []*Email {
@@ -1512,7 +1775,7 @@ type Email struct {
 
 func (x *Email) Reset() {
 	*x = Email{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[21]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1787,7 @@ func (x *Email) String() string {
 func (*Email) ProtoMessage() {}
 
 func (x *Email) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[21]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1800,7 @@ func (x *Email) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Email.ProtoReflect.Descriptor instead.
 func (*Email) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{21}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Email) GetId() uint64 {
@@ -1601,13 +1864,15 @@ type FlagRequest struct {
 	// unchanged_since 0 is none; RFC 7162 §3.1.3.
 	UnchangedSince    uint64 `protobuf:"varint,6,opt,name=unchanged_since,json=unchangedSince,proto3" json:"unchanged_since,omitempty"`
 	HasUnchangedSince bool   `protobuf:"varint,7,opt,name=has_unchanged_since,json=hasUnchangedSince,proto3" json:"has_unchanged_since,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// actor as in ListRequest.
+	Actor         uint64 `protobuf:"fixed64,15,opt,name=actor,proto3" json:"actor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FlagRequest) Reset() {
 	*x = FlagRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[22]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1619,7 +1884,7 @@ func (x *FlagRequest) String() string {
 func (*FlagRequest) ProtoMessage() {}
 
 func (x *FlagRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[22]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1632,7 +1897,7 @@ func (x *FlagRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlagRequest.ProtoReflect.Descriptor instead.
 func (*FlagRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{22}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *FlagRequest) GetAccount() uint64 {
@@ -1684,6 +1949,13 @@ func (x *FlagRequest) GetHasUnchangedSince() bool {
 	return false
 }
 
+func (x *FlagRequest) GetActor() uint64 {
+	if x != nil {
+		return x.Actor
+	}
+	return 0
+}
+
 type FlagResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// mod_seq is the account's after the change; that of every changed entry.
@@ -1696,7 +1968,7 @@ type FlagResponse struct {
 
 func (x *FlagResponse) Reset() {
 	*x = FlagResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[23]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1708,7 +1980,7 @@ func (x *FlagResponse) String() string {
 func (*FlagResponse) ProtoMessage() {}
 
 func (x *FlagResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[23]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1721,7 +1993,7 @@ func (x *FlagResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlagResponse.ProtoReflect.Descriptor instead.
 func (*FlagResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{23}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *FlagResponse) GetModSeq() uint64 {
@@ -1744,14 +2016,16 @@ type CopyRequest struct {
 	Mailbox uint64                 `protobuf:"fixed64,2,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
 	Uids    []byte                 `protobuf:"bytes,3,opt,name=uids,proto3" json:"uids,omitempty"`
 	// target is the name of a mailbox of the same account; NOT_FOUND where there is none ([TRYCREATE]).
-	Target        string `protobuf:"bytes,4,opt,name=target,proto3" json:"target,omitempty"`
+	Target string `protobuf:"bytes,4,opt,name=target,proto3" json:"target,omitempty"`
+	// actor as in ListRequest.
+	Actor         uint64 `protobuf:"fixed64,15,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CopyRequest) Reset() {
 	*x = CopyRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[24]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1763,7 +2037,7 @@ func (x *CopyRequest) String() string {
 func (*CopyRequest) ProtoMessage() {}
 
 func (x *CopyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[24]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1776,7 +2050,7 @@ func (x *CopyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyRequest.ProtoReflect.Descriptor instead.
 func (*CopyRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{24}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CopyRequest) GetAccount() uint64 {
@@ -1807,6 +2081,13 @@ func (x *CopyRequest) GetTarget() string {
 	return ""
 }
 
+func (x *CopyRequest) GetActor() uint64 {
+	if x != nil {
+		return x.Actor
+	}
+	return 0
+}
+
 type CopyResponse struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	UidValidity uint32                 `protobuf:"varint,1,opt,name=uid_validity,json=uidValidity,proto3" json:"uid_validity,omitempty"`
@@ -1819,7 +2100,7 @@ type CopyResponse struct {
 
 func (x *CopyResponse) Reset() {
 	*x = CopyResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[25]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1831,7 +2112,7 @@ func (x *CopyResponse) String() string {
 func (*CopyResponse) ProtoMessage() {}
 
 func (x *CopyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[25]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1844,7 +2125,7 @@ func (x *CopyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyResponse.ProtoReflect.Descriptor instead.
 func (*CopyResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{25}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CopyResponse) GetUidValidity() uint32 {
@@ -1869,18 +2150,20 @@ func (x *CopyResponse) GetTargetUids() []byte {
 }
 
 type MoveRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Account       uint64                 `protobuf:"fixed64,1,opt,name=account,proto3" json:"account,omitempty"`
-	Mailbox       uint64                 `protobuf:"fixed64,2,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
-	Uids          []byte                 `protobuf:"bytes,3,opt,name=uids,proto3" json:"uids,omitempty"`
-	Target        string                 `protobuf:"bytes,4,opt,name=target,proto3" json:"target,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Account uint64                 `protobuf:"fixed64,1,opt,name=account,proto3" json:"account,omitempty"`
+	Mailbox uint64                 `protobuf:"fixed64,2,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
+	Uids    []byte                 `protobuf:"bytes,3,opt,name=uids,proto3" json:"uids,omitempty"`
+	Target  string                 `protobuf:"bytes,4,opt,name=target,proto3" json:"target,omitempty"`
+	// actor as in ListRequest.
+	Actor         uint64 `protobuf:"fixed64,15,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MoveRequest) Reset() {
 	*x = MoveRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[26]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1892,7 +2175,7 @@ func (x *MoveRequest) String() string {
 func (*MoveRequest) ProtoMessage() {}
 
 func (x *MoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[26]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +2188,7 @@ func (x *MoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRequest.ProtoReflect.Descriptor instead.
 func (*MoveRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{26}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *MoveRequest) GetAccount() uint64 {
@@ -1936,6 +2219,13 @@ func (x *MoveRequest) GetTarget() string {
 	return ""
 }
 
+func (x *MoveRequest) GetActor() uint64 {
+	if x != nil {
+		return x.Actor
+	}
+	return 0
+}
+
 type MoveResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	UidValidity   uint32                 `protobuf:"varint,1,opt,name=uid_validity,json=uidValidity,proto3" json:"uid_validity,omitempty"`
@@ -1948,7 +2238,7 @@ type MoveResponse struct {
 
 func (x *MoveResponse) Reset() {
 	*x = MoveResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[27]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1960,7 +2250,7 @@ func (x *MoveResponse) String() string {
 func (*MoveResponse) ProtoMessage() {}
 
 func (x *MoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[27]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1973,7 +2263,7 @@ func (x *MoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveResponse.ProtoReflect.Descriptor instead.
 func (*MoveResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{27}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *MoveResponse) GetUidValidity() uint32 {
@@ -2011,14 +2301,16 @@ type ExpungeRequest struct {
 	// uids empty: all.
 	Uids []byte `protobuf:"bytes,3,opt,name=uids,proto3" json:"uids,omitempty"`
 	// force removes without asking for \Deleted (POP3 QUIT).
-	Force         bool `protobuf:"varint,4,opt,name=force,proto3" json:"force,omitempty"`
+	Force bool `protobuf:"varint,4,opt,name=force,proto3" json:"force,omitempty"`
+	// actor as in ListRequest.
+	Actor         uint64 `protobuf:"fixed64,15,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExpungeRequest) Reset() {
 	*x = ExpungeRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[28]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2030,7 +2322,7 @@ func (x *ExpungeRequest) String() string {
 func (*ExpungeRequest) ProtoMessage() {}
 
 func (x *ExpungeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[28]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2043,7 +2335,7 @@ func (x *ExpungeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpungeRequest.ProtoReflect.Descriptor instead.
 func (*ExpungeRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{28}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExpungeRequest) GetAccount() uint64 {
@@ -2074,6 +2366,13 @@ func (x *ExpungeRequest) GetForce() bool {
 	return false
 }
 
+func (x *ExpungeRequest) GetActor() uint64 {
+	if x != nil {
+		return x.Actor
+	}
+	return 0
+}
+
 type ExpungeResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Expunged      []byte                 `protobuf:"bytes,1,opt,name=expunged,proto3" json:"expunged,omitempty"`
@@ -2084,7 +2383,7 @@ type ExpungeResponse struct {
 
 func (x *ExpungeResponse) Reset() {
 	*x = ExpungeResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[29]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +2395,7 @@ func (x *ExpungeResponse) String() string {
 func (*ExpungeResponse) ProtoMessage() {}
 
 func (x *ExpungeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[29]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2109,7 +2408,7 @@ func (x *ExpungeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpungeResponse.ProtoReflect.Descriptor instead.
 func (*ExpungeResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{29}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ExpungeResponse) GetExpunged() []byte {
@@ -2140,7 +2439,7 @@ type AppendRequest struct {
 
 func (x *AppendRequest) Reset() {
 	*x = AppendRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[30]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2152,7 +2451,7 @@ func (x *AppendRequest) String() string {
 func (*AppendRequest) ProtoMessage() {}
 
 func (x *AppendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[30]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2165,7 +2464,7 @@ func (x *AppendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendRequest.ProtoReflect.Descriptor instead.
 func (*AppendRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{30}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AppendRequest) GetPart() isAppendRequest_Part {
@@ -2233,14 +2532,24 @@ type AppendStart struct {
 	// received_ns 0: now.
 	ReceivedNs int64 `protobuf:"varint,4,opt,name=received_ns,json=receivedNs,proto3" json:"received_ns,omitempty"`
 	// size is what was announced, octets; another number of data octets is an error.
-	Size          int64 `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
+	Size int64 `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
+	// actor as in ListRequest.
+	Actor uint64 `protobuf:"fixed64,15,opt,name=actor,proto3" json:"actor,omitempty"`
+	// operation, 16 random octets in the first start of a call, makes its repeat within a day add nothing and answer the same.
+	Operation []byte `protobuf:"bytes,16,opt,name=operation,proto3" json:"operation,omitempty"`
+	// replace_mailbox and replace_uid, in the first start, are a message of the same account that goes as the new one comes
+	// (RFC 8508); FAILED_PRECONDITION where it is not there any more.
+	ReplaceMailbox uint64 `protobuf:"fixed64,17,opt,name=replace_mailbox,json=replaceMailbox,proto3" json:"replace_mailbox,omitempty"`
+	ReplaceUid     uint32 `protobuf:"varint,18,opt,name=replace_uid,json=replaceUid,proto3" json:"replace_uid,omitempty"`
+	// unsized tells that nobody knows the size beforehand: it is what comes.
+	Unsized       bool `protobuf:"varint,19,opt,name=unsized,proto3" json:"unsized,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AppendStart) Reset() {
 	*x = AppendStart{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[31]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2252,7 +2561,7 @@ func (x *AppendStart) String() string {
 func (*AppendStart) ProtoMessage() {}
 
 func (x *AppendStart) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[31]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2265,7 +2574,7 @@ func (x *AppendStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendStart.ProtoReflect.Descriptor instead.
 func (*AppendStart) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{31}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AppendStart) GetAccount() uint64 {
@@ -2303,6 +2612,41 @@ func (x *AppendStart) GetSize() int64 {
 	return 0
 }
 
+func (x *AppendStart) GetActor() uint64 {
+	if x != nil {
+		return x.Actor
+	}
+	return 0
+}
+
+func (x *AppendStart) GetOperation() []byte {
+	if x != nil {
+		return x.Operation
+	}
+	return nil
+}
+
+func (x *AppendStart) GetReplaceMailbox() uint64 {
+	if x != nil {
+		return x.ReplaceMailbox
+	}
+	return 0
+}
+
+func (x *AppendStart) GetReplaceUid() uint32 {
+	if x != nil {
+		return x.ReplaceUid
+	}
+	return 0
+}
+
+func (x *AppendStart) GetUnsized() bool {
+	if x != nil {
+		return x.Unsized
+	}
+	return false
+}
+
 type AppendResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	UidValidity   uint32                 `protobuf:"varint,1,opt,name=uid_validity,json=uidValidity,proto3" json:"uid_validity,omitempty"`
@@ -2314,7 +2658,7 @@ type AppendResponse struct {
 
 func (x *AppendResponse) Reset() {
 	*x = AppendResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[32]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2326,7 +2670,7 @@ func (x *AppendResponse) String() string {
 func (*AppendResponse) ProtoMessage() {}
 
 func (x *AppendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[32]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2339,7 +2683,7 @@ func (x *AppendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendResponse.ProtoReflect.Descriptor instead.
 func (*AppendResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{32}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AppendResponse) GetUidValidity() uint32 {
@@ -2372,7 +2716,7 @@ type CountersRequest struct {
 
 func (x *CountersRequest) Reset() {
 	*x = CountersRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[33]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2384,7 +2728,7 @@ func (x *CountersRequest) String() string {
 func (*CountersRequest) ProtoMessage() {}
 
 func (x *CountersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[33]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2397,7 +2741,7 @@ func (x *CountersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountersRequest.ProtoReflect.Descriptor instead.
 func (*CountersRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{33}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CountersRequest) GetAccounts() []uint64 {
@@ -2417,7 +2761,7 @@ type CountersResponse struct {
 
 func (x *CountersResponse) Reset() {
 	*x = CountersResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[34]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2429,7 +2773,7 @@ func (x *CountersResponse) String() string {
 func (*CountersResponse) ProtoMessage() {}
 
 func (x *CountersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[34]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2442,7 +2786,7 @@ func (x *CountersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountersResponse.ProtoReflect.Descriptor instead.
 func (*CountersResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{34}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CountersResponse) GetModSeqs() []uint64 {
@@ -2461,7 +2805,7 @@ type OpenRequest struct {
 
 func (x *OpenRequest) Reset() {
 	*x = OpenRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[35]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2473,7 +2817,7 @@ func (x *OpenRequest) String() string {
 func (*OpenRequest) ProtoMessage() {}
 
 func (x *OpenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[35]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2486,12 +2830,102 @@ func (x *OpenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenRequest.ProtoReflect.Descriptor instead.
 func (*OpenRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{35}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *OpenRequest) GetRanges() []*BodyRange {
 	if x != nil {
 		return x.Ranges
+	}
+	return nil
+}
+
+type LocateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// blob_ids are first ids, at most 1000.
+	BlobIds       [][]byte `protobuf:"bytes,1,rep,name=blob_ids,json=blobIds,proto3" json:"blob_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LocateRequest) Reset() {
+	*x = LocateRequest{}
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LocateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LocateRequest) ProtoMessage() {}
+
+func (x *LocateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LocateRequest.ProtoReflect.Descriptor instead.
+func (*LocateRequest) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *LocateRequest) GetBlobIds() [][]byte {
+	if x != nil {
+		return x.BlobIds
+	}
+	return nil
+}
+
+type LocateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// places come in the order of the request; empty for a frame that was never moved.
+	Places        [][]byte `protobuf:"bytes,1,rep,name=places,proto3" json:"places,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LocateResponse) Reset() {
+	*x = LocateResponse{}
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LocateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LocateResponse) ProtoMessage() {}
+
+func (x *LocateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LocateResponse.ProtoReflect.Descriptor instead.
+func (*LocateResponse) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *LocateResponse) GetPlaces() [][]byte {
+	if x != nil {
+		return x.Places
 	}
 	return nil
 }
@@ -2510,7 +2944,7 @@ type BodyRange struct {
 
 func (x *BodyRange) Reset() {
 	*x = BodyRange{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[36]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2522,7 +2956,7 @@ func (x *BodyRange) String() string {
 func (*BodyRange) ProtoMessage() {}
 
 func (x *BodyRange) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[36]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2535,7 +2969,7 @@ func (x *BodyRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BodyRange.ProtoReflect.Descriptor instead.
 func (*BodyRange) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{36}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *BodyRange) GetBlobId() []byte {
@@ -2578,7 +3012,7 @@ type OpenResponse struct {
 
 func (x *OpenResponse) Reset() {
 	*x = OpenResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[37]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2590,7 +3024,7 @@ func (x *OpenResponse) String() string {
 func (*OpenResponse) ProtoMessage() {}
 
 func (x *OpenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[37]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2603,7 +3037,7 @@ func (x *OpenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenResponse.ProtoReflect.Descriptor instead.
 func (*OpenResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{37}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *OpenResponse) GetRange() uint32 {
@@ -2631,7 +3065,7 @@ type AcquireRequest struct {
 
 func (x *AcquireRequest) Reset() {
 	*x = AcquireRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[38]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2643,7 +3077,7 @@ func (x *AcquireRequest) String() string {
 func (*AcquireRequest) ProtoMessage() {}
 
 func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[38]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2656,7 +3090,7 @@ func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireRequest.ProtoReflect.Descriptor instead.
 func (*AcquireRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{38}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *AcquireRequest) GetName() string {
@@ -2691,7 +3125,7 @@ type AcquireResponse struct {
 
 func (x *AcquireResponse) Reset() {
 	*x = AcquireResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[39]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2703,7 +3137,7 @@ func (x *AcquireResponse) String() string {
 func (*AcquireResponse) ProtoMessage() {}
 
 func (x *AcquireResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[39]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2716,7 +3150,7 @@ func (x *AcquireResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireResponse.ProtoReflect.Descriptor instead.
 func (*AcquireResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{39}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *AcquireResponse) GetTaken() bool {
@@ -2743,7 +3177,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[40]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2755,7 +3189,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[40]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2768,7 +3202,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{40}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ReleaseRequest) GetName() string {
@@ -2793,7 +3227,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[41]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2805,7 +3239,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[41]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2818,7 +3252,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{41}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{46}
 }
 
 var File_mailfarm_store_v1_mailbox_proto protoreflect.FileDescriptor
@@ -2862,7 +3296,7 @@ const file_mailfarm_store_v1_mailbox_proto_rawDesc = "" +
 	"\x05email\x18\x02 \x01(\x06R\x05email\x12\x18\n" +
 	"\amailbox\x18\x03 \x01(\x06R\amailbox\x12\x10\n" +
 	"\x03uid\x18\x04 \x01(\rR\x03uid\x12\x14\n" +
-	"\x05error\x18\x05 \x01(\tR\x05error\"\x89\x03\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\"\xa1\x03\n" +
 	"\aMailbox\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x06R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
@@ -2882,47 +3316,64 @@ const file_mailfarm_store_v1_mailbox_proto_rawDesc = "" +
 	"\bkeywords\x18\f \x03(\tR\bkeywords\x12\x16\n" +
 	"\x06exists\x18\r \x01(\bR\x06exists\x12\x1d\n" +
 	"\n" +
-	"recent_uid\x18\x0e \x01(\rR\trecentUid\"'\n" +
+	"recent_uid\x18\x0e \x01(\rR\trecentUid\x12\x16\n" +
+	"\x06rights\x18\x1f \x01(\tR\x06rights\"=\n" +
 	"\vListRequest\x12\x18\n" +
-	"\aaccount\x18\x01 \x01(\x06R\aaccount\"a\n" +
+	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x14\n" +
+	"\x05actor\x18\x0f \x01(\x06R\x05actor\"a\n" +
 	"\fListResponse\x128\n" +
 	"\tmailboxes\x18\x01 \x03(\v2\x1a.mailfarm.store.v1.MailboxR\tmailboxes\x12\x17\n" +
-	"\amod_seq\x18\x02 \x01(\x04R\x06modSeq\"^\n" +
+	"\amod_seq\x18\x02 \x01(\x04R\x06modSeq\"e\n" +
+	"\vFindRequest\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x14\n" +
+	"\x05names\x18\x02 \x03(\tR\x05names\x12\x10\n" +
+	"\x03ids\x18\x03 \x03(\x06R\x03ids\x12\x14\n" +
+	"\x05actor\x18\x0f \x01(\x06R\x05actor\"E\n" +
+	"\fFindResponse\x125\n" +
+	"\x05found\x18\x01 \x03(\v2\x1f.mailfarm.store.v1.FoundMailboxR\x05found\"`\n" +
+	"\fFoundMailbox\x124\n" +
+	"\amailbox\x18\x01 \x01(\v2\x1a.mailfarm.store.v1.MailboxR\amailbox\x12\x1a\n" +
+	"\bchildren\x18\x02 \x01(\bR\bchildren\"t\n" +
 	"\rCreateRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
 	"\vspecial_use\x18\x03 \x01(\tR\n" +
-	"specialUse\"F\n" +
+	"specialUse\x12\x14\n" +
+	"\x05actor\x18\x0f \x01(\x06R\x05actor\"F\n" +
 	"\x0eCreateResponse\x124\n" +
-	"\amailbox\x18\x01 \x01(\v2\x1a.mailfarm.store.v1.MailboxR\amailbox\"=\n" +
+	"\amailbox\x18\x01 \x01(\v2\x1a.mailfarm.store.v1.MailboxR\amailbox\"S\n" +
 	"\rDeleteRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\x10\n" +
-	"\x0eDeleteResponse\"M\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
+	"\x05actor\x18\x0f \x01(\x06R\x05actor\"\x10\n" +
+	"\x0eDeleteResponse\"c\n" +
 	"\rRenameRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
-	"\x02to\x18\x03 \x01(\tR\x02to\"\x10\n" +
-	"\x0eRenameResponse\"`\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\x12\x14\n" +
+	"\x05actor\x18\x0f \x01(\x06R\x05actor\"\x10\n" +
+	"\x0eRenameResponse\"v\n" +
 	"\x10SubscribeRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1e\n" +
 	"\n" +
 	"subscribed\x18\x03 \x01(\bR\n" +
-	"subscribed\"\x13\n" +
-	"\x11SubscribeResponse\"\x8a\x01\n" +
+	"subscribed\x12\x14\n" +
+	"\x05actor\x18\x0f \x01(\x06R\x05actor\"\x13\n" +
+	"\x11SubscribeResponse\"\xa0\x01\n" +
 	"\x0fSnapshotRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x18\n" +
 	"\amailbox\x18\x02 \x01(\x06R\amailbox\x12\"\n" +
 	"\rsince_mod_seq\x18\x03 \x01(\x04R\vsinceModSeq\x12\x1f\n" +
 	"\vtake_recent\x18\x04 \x01(\bR\n" +
-	"takeRecent\"\xc6\x01\n" +
+	"takeRecent\x12\x14\n" +
+	"\x05actor\x18\x0f \x01(\x06R\x05actor\"\xc6\x01\n" +
 	"\x10SnapshotResponse\x124\n" +
 	"\amailbox\x18\x01 \x01(\v2\x1a.mailfarm.store.v1.MailboxR\amailbox\x120\n" +
 	"\x06chunks\x18\x02 \x03(\v2\x18.mailfarm.store.v1.ChunkR\x06chunks\x12\x1a\n" +
 	"\bexpunged\x18\x03 \x01(\fR\bexpunged\x12\x12\n" +
 	"\x04done\x18\x04 \x01(\bR\x04done\x12\x1a\n" +
-	"\bcomplete\x18\x05 \x01(\bR\bcomplete\"\xd3\x01\n" +
+	"\bcomplete\x18\x05 \x01(\bR\bcomplete\"\xe9\x01\n" +
 	"\x05Chunk\x12\x1b\n" +
 	"\tfirst_uid\x18\x01 \x01(\rR\bfirstUid\x12\x1e\n" +
 	"\vmax_mod_seq\x18\x02 \x01(\x04R\tmaxModSeq\x12\x12\n" +
@@ -2931,11 +3382,14 @@ const file_mailfarm_store_v1_mailbox_proto_rawDesc = "" +
 	"\bmod_seqs\x18\x05 \x01(\fR\amodSeqs\x12\x16\n" +
 	"\x06emails\x18\x06 \x01(\fR\x06emails\x12\x14\n" +
 	"\x05sizes\x18\a \x01(\fR\x05sizes\x12\x1a\n" +
-	"\breceived\x18\b \x01(\fR\breceived\"o\n" +
+	"\breceived\x18\b \x01(\fR\breceived\x12\x14\n" +
+	"\x05saved\x18\t \x01(\fR\x05saved\"\x9f\x01\n" +
 	"\rEmailsRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x16\n" +
 	"\x06emails\x18\x02 \x03(\x06R\x06emails\x12,\n" +
-	"\x12without_part_index\x18\x03 \x01(\bR\x10withoutPartIndex\"B\n" +
+	"\x12without_part_index\x18\x03 \x01(\bR\x10withoutPartIndex\x12\x18\n" +
+	"\amailbox\x18\x0e \x01(\x06R\amailbox\x12\x14\n" +
+	"\x05actor\x18\x0f \x01(\x06R\x05actor\"B\n" +
 	"\x0eEmailsResponse\x120\n" +
 	"\x06emails\x18\x01 \x03(\v2\x18.mailfarm.store.v1.EmailR\x06emails\"\xd1\x01\n" +
 	"\x05Email\x12\x0e\n" +
@@ -2947,7 +3401,7 @@ const file_mailfarm_store_v1_mailbox_proto_rawDesc = "" +
 	"part_index\x18\x05 \x01(\fR\tpartIndex\x12\x12\n" +
 	"\x04size\x18\x06 \x01(\x03R\x04size\x12\x1f\n" +
 	"\vreceived_ns\x18\a \x01(\x03R\n" +
-	"receivedNs\"\xf5\x01\n" +
+	"receivedNs\"\x8b\x02\n" +
 	"\vFlagRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x18\n" +
 	"\amailbox\x18\x02 \x01(\x06R\amailbox\x12\x12\n" +
@@ -2955,38 +3409,42 @@ const file_mailfarm_store_v1_mailbox_proto_rawDesc = "" +
 	"\x04mode\x18\x04 \x01(\x0e2\x1b.mailfarm.store.v1.FlagModeR\x04mode\x12\x14\n" +
 	"\x05flags\x18\x05 \x03(\tR\x05flags\x12'\n" +
 	"\x0funchanged_since\x18\x06 \x01(\x04R\x0eunchangedSince\x12.\n" +
-	"\x13has_unchanged_since\x18\a \x01(\bR\x11hasUnchangedSince\"C\n" +
+	"\x13has_unchanged_since\x18\a \x01(\bR\x11hasUnchangedSince\x12\x14\n" +
+	"\x05actor\x18\x0f \x01(\x06R\x05actor\"C\n" +
 	"\fFlagResponse\x12\x17\n" +
 	"\amod_seq\x18\x01 \x01(\x04R\x06modSeq\x12\x1a\n" +
-	"\bmodified\x18\x02 \x01(\fR\bmodified\"m\n" +
+	"\bmodified\x18\x02 \x01(\fR\bmodified\"\x83\x01\n" +
 	"\vCopyRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x18\n" +
 	"\amailbox\x18\x02 \x01(\x06R\amailbox\x12\x12\n" +
 	"\x04uids\x18\x03 \x01(\fR\x04uids\x12\x16\n" +
-	"\x06target\x18\x04 \x01(\tR\x06target\"s\n" +
+	"\x06target\x18\x04 \x01(\tR\x06target\x12\x14\n" +
+	"\x05actor\x18\x0f \x01(\x06R\x05actor\"s\n" +
 	"\fCopyResponse\x12!\n" +
 	"\fuid_validity\x18\x01 \x01(\rR\vuidValidity\x12\x1f\n" +
 	"\vsource_uids\x18\x02 \x01(\fR\n" +
 	"sourceUids\x12\x1f\n" +
 	"\vtarget_uids\x18\x03 \x01(\fR\n" +
-	"targetUids\"m\n" +
+	"targetUids\"\x83\x01\n" +
 	"\vMoveRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x18\n" +
 	"\amailbox\x18\x02 \x01(\x06R\amailbox\x12\x12\n" +
 	"\x04uids\x18\x03 \x01(\fR\x04uids\x12\x16\n" +
-	"\x06target\x18\x04 \x01(\tR\x06target\"\x8c\x01\n" +
+	"\x06target\x18\x04 \x01(\tR\x06target\x12\x14\n" +
+	"\x05actor\x18\x0f \x01(\x06R\x05actor\"\x8c\x01\n" +
 	"\fMoveResponse\x12!\n" +
 	"\fuid_validity\x18\x01 \x01(\rR\vuidValidity\x12\x1f\n" +
 	"\vsource_uids\x18\x02 \x01(\fR\n" +
 	"sourceUids\x12\x1f\n" +
 	"\vtarget_uids\x18\x03 \x01(\fR\n" +
 	"targetUids\x12\x17\n" +
-	"\amod_seq\x18\x04 \x01(\x04R\x06modSeq\"n\n" +
+	"\amod_seq\x18\x04 \x01(\x04R\x06modSeq\"\x84\x01\n" +
 	"\x0eExpungeRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x18\n" +
 	"\amailbox\x18\x02 \x01(\x06R\amailbox\x12\x12\n" +
 	"\x04uids\x18\x03 \x01(\fR\x04uids\x12\x14\n" +
-	"\x05force\x18\x04 \x01(\bR\x05force\"F\n" +
+	"\x05force\x18\x04 \x01(\bR\x05force\x12\x14\n" +
+	"\x05actor\x18\x0f \x01(\x06R\x05actor\"F\n" +
 	"\x0fExpungeResponse\x12\x1a\n" +
 	"\bexpunged\x18\x01 \x01(\fR\bexpunged\x12\x17\n" +
 	"\amod_seq\x18\x02 \x01(\x04R\x06modSeq\"y\n" +
@@ -2994,14 +3452,20 @@ const file_mailfarm_store_v1_mailbox_proto_rawDesc = "" +
 	"\x05start\x18\x01 \x01(\v2\x1e.mailfarm.store.v1.AppendStartH\x00R\x05start\x12\x14\n" +
 	"\x04data\x18\x02 \x01(\fH\x00R\x04data\x12\x12\n" +
 	"\x03end\x18\x03 \x01(\bH\x00R\x03endB\x06\n" +
-	"\x04part\"\x8c\x01\n" +
+	"\x04part\"\xa4\x02\n" +
 	"\vAppendStart\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x18\n" +
 	"\amailbox\x18\x02 \x01(\tR\amailbox\x12\x14\n" +
 	"\x05flags\x18\x03 \x03(\tR\x05flags\x12\x1f\n" +
 	"\vreceived_ns\x18\x04 \x01(\x03R\n" +
 	"receivedNs\x12\x12\n" +
-	"\x04size\x18\x05 \x01(\x03R\x04size\"a\n" +
+	"\x04size\x18\x05 \x01(\x03R\x04size\x12\x14\n" +
+	"\x05actor\x18\x0f \x01(\x06R\x05actor\x12\x1c\n" +
+	"\toperation\x18\x10 \x01(\fR\toperation\x12'\n" +
+	"\x0freplace_mailbox\x18\x11 \x01(\x06R\x0ereplaceMailbox\x12\x1f\n" +
+	"\vreplace_uid\x18\x12 \x01(\rR\n" +
+	"replaceUid\x12\x18\n" +
+	"\aunsized\x18\x13 \x01(\bR\aunsized\"a\n" +
 	"\x0eAppendResponse\x12!\n" +
 	"\fuid_validity\x18\x01 \x01(\rR\vuidValidity\x12\x12\n" +
 	"\x04uids\x18\x02 \x03(\rR\x04uids\x12\x18\n" +
@@ -3011,7 +3475,11 @@ const file_mailfarm_store_v1_mailbox_proto_rawDesc = "" +
 	"\x10CountersResponse\x12\x19\n" +
 	"\bmod_seqs\x18\x01 \x03(\x04R\amodSeqs\"C\n" +
 	"\vOpenRequest\x124\n" +
-	"\x06ranges\x18\x01 \x03(\v2\x1c.mailfarm.store.v1.BodyRangeR\x06ranges\"\x89\x01\n" +
+	"\x06ranges\x18\x01 \x03(\v2\x1c.mailfarm.store.v1.BodyRangeR\x06ranges\"*\n" +
+	"\rLocateRequest\x12\x19\n" +
+	"\bblob_ids\x18\x01 \x03(\fR\ablobIds\"(\n" +
+	"\x0eLocateResponse\x12\x16\n" +
+	"\x06places\x18\x01 \x03(\fR\x06places\"\x89\x01\n" +
 	"\tBodyRange\x12\x17\n" +
 	"\ablob_id\x18\x01 \x01(\fR\x06blobId\x123\n" +
 	"\aoverlay\x18\x02 \x01(\v2\x19.mailfarm.mail.v1.OverlayR\aoverlay\x12\x16\n" +
@@ -3031,22 +3499,24 @@ const file_mailfarm_store_v1_mailbox_proto_rawDesc = "" +
 	"\x0eReleaseRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06holder\x18\x02 \x01(\tR\x06holder\"\x11\n" +
-	"\x0fReleaseResponse*\xbf\x01\n" +
+	"\x0fReleaseResponse*\xde\x01\n" +
 	"\rDeliverStatus\x12\x1e\n" +
 	"\x1aDELIVER_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18DELIVER_STATUS_DELIVERED\x10\x01\x12\x1c\n" +
 	"\x18DELIVER_STATUS_DUPLICATE\x10\x02\x12\x19\n" +
 	"\x15DELIVER_STATUS_FAILED\x10\x03\x12\x1d\n" +
 	"\x19DELIVER_STATUS_OVER_QUOTA\x10\x04\x12\x18\n" +
-	"\x14DELIVER_STATUS_STALE\x10\x05*e\n" +
+	"\x14DELIVER_STATUS_STALE\x10\x05\x12\x1d\n" +
+	"\x19DELIVER_STATUS_NO_ACCOUNT\x10\x06*e\n" +
 	"\bFlagMode\x12\x19\n" +
 	"\x15FLAG_MODE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rFLAG_MODE_ADD\x10\x01\x12\x14\n" +
 	"\x10FLAG_MODE_REMOVE\x10\x02\x12\x15\n" +
-	"\x11FLAG_MODE_REPLACE\x10\x032\xe6\b\n" +
+	"\x11FLAG_MODE_REPLACE\x10\x032\xaf\t\n" +
 	"\tMailboxes\x12P\n" +
 	"\aDeliver\x12!.mailfarm.store.v1.DeliverRequest\x1a\".mailfarm.store.v1.DeliverResponse\x12G\n" +
-	"\x04List\x12\x1e.mailfarm.store.v1.ListRequest\x1a\x1f.mailfarm.store.v1.ListResponse\x12M\n" +
+	"\x04List\x12\x1e.mailfarm.store.v1.ListRequest\x1a\x1f.mailfarm.store.v1.ListResponse\x12G\n" +
+	"\x04Find\x12\x1e.mailfarm.store.v1.FindRequest\x1a\x1f.mailfarm.store.v1.FindResponse\x12M\n" +
 	"\x06Create\x12 .mailfarm.store.v1.CreateRequest\x1a!.mailfarm.store.v1.CreateResponse\x12M\n" +
 	"\x06Delete\x12 .mailfarm.store.v1.DeleteRequest\x1a!.mailfarm.store.v1.DeleteResponse\x12M\n" +
 	"\x06Rename\x12 .mailfarm.store.v1.RenameRequest\x1a!.mailfarm.store.v1.RenameResponse\x12V\n" +
@@ -3058,9 +3528,10 @@ const file_mailfarm_store_v1_mailbox_proto_rawDesc = "" +
 	"\x04Move\x12\x1e.mailfarm.store.v1.MoveRequest\x1a\x1f.mailfarm.store.v1.MoveResponse\x12P\n" +
 	"\aExpunge\x12!.mailfarm.store.v1.ExpungeRequest\x1a\".mailfarm.store.v1.ExpungeResponse\x12O\n" +
 	"\x06Append\x12 .mailfarm.store.v1.AppendRequest\x1a!.mailfarm.store.v1.AppendResponse(\x01\x12S\n" +
-	"\bCounters\x12\".mailfarm.store.v1.CountersRequest\x1a#.mailfarm.store.v1.CountersResponse2S\n" +
+	"\bCounters\x12\".mailfarm.store.v1.CountersRequest\x1a#.mailfarm.store.v1.CountersResponse2\xa2\x01\n" +
 	"\x06Bodies\x12I\n" +
-	"\x04Open\x12\x1e.mailfarm.store.v1.OpenRequest\x1a\x1f.mailfarm.store.v1.OpenResponse0\x012\xac\x01\n" +
+	"\x04Open\x12\x1e.mailfarm.store.v1.OpenRequest\x1a\x1f.mailfarm.store.v1.OpenResponse0\x01\x12M\n" +
+	"\x06Locate\x12 .mailfarm.store.v1.LocateRequest\x1a!.mailfarm.store.v1.LocateResponse2\xac\x01\n" +
 	"\x06Leases\x12P\n" +
 	"\aAcquire\x12!.mailfarm.store.v1.AcquireRequest\x1a\".mailfarm.store.v1.AcquireResponse\x12P\n" +
 	"\aRelease\x12!.mailfarm.store.v1.ReleaseRequest\x1a\".mailfarm.store.v1.ReleaseResponseB>Z<github.com/mailfarm/mailfarm/proto/mailfarm/store/v1;storev1b\x06proto3"
@@ -3078,7 +3549,7 @@ func file_mailfarm_store_v1_mailbox_proto_rawDescGZIP() []byte {
 }
 
 var file_mailfarm_store_v1_mailbox_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_mailfarm_store_v1_mailbox_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_mailfarm_store_v1_mailbox_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_mailfarm_store_v1_mailbox_proto_goTypes = []any{
 	(DeliverStatus)(0),        // 0: mailfarm.store.v1.DeliverStatus
 	(FlagMode)(0),             // 1: mailfarm.store.v1.FlagMode
@@ -3090,99 +3561,110 @@ var file_mailfarm_store_v1_mailbox_proto_goTypes = []any{
 	(*Mailbox)(nil),           // 7: mailfarm.store.v1.Mailbox
 	(*ListRequest)(nil),       // 8: mailfarm.store.v1.ListRequest
 	(*ListResponse)(nil),      // 9: mailfarm.store.v1.ListResponse
-	(*CreateRequest)(nil),     // 10: mailfarm.store.v1.CreateRequest
-	(*CreateResponse)(nil),    // 11: mailfarm.store.v1.CreateResponse
-	(*DeleteRequest)(nil),     // 12: mailfarm.store.v1.DeleteRequest
-	(*DeleteResponse)(nil),    // 13: mailfarm.store.v1.DeleteResponse
-	(*RenameRequest)(nil),     // 14: mailfarm.store.v1.RenameRequest
-	(*RenameResponse)(nil),    // 15: mailfarm.store.v1.RenameResponse
-	(*SubscribeRequest)(nil),  // 16: mailfarm.store.v1.SubscribeRequest
-	(*SubscribeResponse)(nil), // 17: mailfarm.store.v1.SubscribeResponse
-	(*SnapshotRequest)(nil),   // 18: mailfarm.store.v1.SnapshotRequest
-	(*SnapshotResponse)(nil),  // 19: mailfarm.store.v1.SnapshotResponse
-	(*Chunk)(nil),             // 20: mailfarm.store.v1.Chunk
-	(*EmailsRequest)(nil),     // 21: mailfarm.store.v1.EmailsRequest
-	(*EmailsResponse)(nil),    // 22: mailfarm.store.v1.EmailsResponse
-	(*Email)(nil),             // 23: mailfarm.store.v1.Email
-	(*FlagRequest)(nil),       // 24: mailfarm.store.v1.FlagRequest
-	(*FlagResponse)(nil),      // 25: mailfarm.store.v1.FlagResponse
-	(*CopyRequest)(nil),       // 26: mailfarm.store.v1.CopyRequest
-	(*CopyResponse)(nil),      // 27: mailfarm.store.v1.CopyResponse
-	(*MoveRequest)(nil),       // 28: mailfarm.store.v1.MoveRequest
-	(*MoveResponse)(nil),      // 29: mailfarm.store.v1.MoveResponse
-	(*ExpungeRequest)(nil),    // 30: mailfarm.store.v1.ExpungeRequest
-	(*ExpungeResponse)(nil),   // 31: mailfarm.store.v1.ExpungeResponse
-	(*AppendRequest)(nil),     // 32: mailfarm.store.v1.AppendRequest
-	(*AppendStart)(nil),       // 33: mailfarm.store.v1.AppendStart
-	(*AppendResponse)(nil),    // 34: mailfarm.store.v1.AppendResponse
-	(*CountersRequest)(nil),   // 35: mailfarm.store.v1.CountersRequest
-	(*CountersResponse)(nil),  // 36: mailfarm.store.v1.CountersResponse
-	(*OpenRequest)(nil),       // 37: mailfarm.store.v1.OpenRequest
-	(*BodyRange)(nil),         // 38: mailfarm.store.v1.BodyRange
-	(*OpenResponse)(nil),      // 39: mailfarm.store.v1.OpenResponse
-	(*AcquireRequest)(nil),    // 40: mailfarm.store.v1.AcquireRequest
-	(*AcquireResponse)(nil),   // 41: mailfarm.store.v1.AcquireResponse
-	(*ReleaseRequest)(nil),    // 42: mailfarm.store.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),   // 43: mailfarm.store.v1.ReleaseResponse
-	(*v1.Overlay)(nil),        // 44: mailfarm.mail.v1.Overlay
-	(*v1.Accepted)(nil),       // 45: mailfarm.mail.v1.Accepted
+	(*FindRequest)(nil),       // 10: mailfarm.store.v1.FindRequest
+	(*FindResponse)(nil),      // 11: mailfarm.store.v1.FindResponse
+	(*FoundMailbox)(nil),      // 12: mailfarm.store.v1.FoundMailbox
+	(*CreateRequest)(nil),     // 13: mailfarm.store.v1.CreateRequest
+	(*CreateResponse)(nil),    // 14: mailfarm.store.v1.CreateResponse
+	(*DeleteRequest)(nil),     // 15: mailfarm.store.v1.DeleteRequest
+	(*DeleteResponse)(nil),    // 16: mailfarm.store.v1.DeleteResponse
+	(*RenameRequest)(nil),     // 17: mailfarm.store.v1.RenameRequest
+	(*RenameResponse)(nil),    // 18: mailfarm.store.v1.RenameResponse
+	(*SubscribeRequest)(nil),  // 19: mailfarm.store.v1.SubscribeRequest
+	(*SubscribeResponse)(nil), // 20: mailfarm.store.v1.SubscribeResponse
+	(*SnapshotRequest)(nil),   // 21: mailfarm.store.v1.SnapshotRequest
+	(*SnapshotResponse)(nil),  // 22: mailfarm.store.v1.SnapshotResponse
+	(*Chunk)(nil),             // 23: mailfarm.store.v1.Chunk
+	(*EmailsRequest)(nil),     // 24: mailfarm.store.v1.EmailsRequest
+	(*EmailsResponse)(nil),    // 25: mailfarm.store.v1.EmailsResponse
+	(*Email)(nil),             // 26: mailfarm.store.v1.Email
+	(*FlagRequest)(nil),       // 27: mailfarm.store.v1.FlagRequest
+	(*FlagResponse)(nil),      // 28: mailfarm.store.v1.FlagResponse
+	(*CopyRequest)(nil),       // 29: mailfarm.store.v1.CopyRequest
+	(*CopyResponse)(nil),      // 30: mailfarm.store.v1.CopyResponse
+	(*MoveRequest)(nil),       // 31: mailfarm.store.v1.MoveRequest
+	(*MoveResponse)(nil),      // 32: mailfarm.store.v1.MoveResponse
+	(*ExpungeRequest)(nil),    // 33: mailfarm.store.v1.ExpungeRequest
+	(*ExpungeResponse)(nil),   // 34: mailfarm.store.v1.ExpungeResponse
+	(*AppendRequest)(nil),     // 35: mailfarm.store.v1.AppendRequest
+	(*AppendStart)(nil),       // 36: mailfarm.store.v1.AppendStart
+	(*AppendResponse)(nil),    // 37: mailfarm.store.v1.AppendResponse
+	(*CountersRequest)(nil),   // 38: mailfarm.store.v1.CountersRequest
+	(*CountersResponse)(nil),  // 39: mailfarm.store.v1.CountersResponse
+	(*OpenRequest)(nil),       // 40: mailfarm.store.v1.OpenRequest
+	(*LocateRequest)(nil),     // 41: mailfarm.store.v1.LocateRequest
+	(*LocateResponse)(nil),    // 42: mailfarm.store.v1.LocateResponse
+	(*BodyRange)(nil),         // 43: mailfarm.store.v1.BodyRange
+	(*OpenResponse)(nil),      // 44: mailfarm.store.v1.OpenResponse
+	(*AcquireRequest)(nil),    // 45: mailfarm.store.v1.AcquireRequest
+	(*AcquireResponse)(nil),   // 46: mailfarm.store.v1.AcquireResponse
+	(*ReleaseRequest)(nil),    // 47: mailfarm.store.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),   // 48: mailfarm.store.v1.ReleaseResponse
+	(*v1.Overlay)(nil),        // 49: mailfarm.mail.v1.Overlay
+	(*v1.Accepted)(nil),       // 50: mailfarm.mail.v1.Accepted
 }
 var file_mailfarm_store_v1_mailbox_proto_depIdxs = []int32{
 	3,  // 0: mailfarm.store.v1.DeliverRequest.deliveries:type_name -> mailfarm.store.v1.Delivery
-	44, // 1: mailfarm.store.v1.Delivery.overlay:type_name -> mailfarm.mail.v1.Overlay
+	49, // 1: mailfarm.store.v1.Delivery.overlay:type_name -> mailfarm.mail.v1.Overlay
 	4,  // 2: mailfarm.store.v1.Delivery.placements:type_name -> mailfarm.store.v1.Placement
-	45, // 3: mailfarm.store.v1.Delivery.children:type_name -> mailfarm.mail.v1.Accepted
+	50, // 3: mailfarm.store.v1.Delivery.children:type_name -> mailfarm.mail.v1.Accepted
 	6,  // 4: mailfarm.store.v1.DeliverResponse.results:type_name -> mailfarm.store.v1.DeliverResult
 	0,  // 5: mailfarm.store.v1.DeliverResult.status:type_name -> mailfarm.store.v1.DeliverStatus
 	7,  // 6: mailfarm.store.v1.ListResponse.mailboxes:type_name -> mailfarm.store.v1.Mailbox
-	7,  // 7: mailfarm.store.v1.CreateResponse.mailbox:type_name -> mailfarm.store.v1.Mailbox
-	7,  // 8: mailfarm.store.v1.SnapshotResponse.mailbox:type_name -> mailfarm.store.v1.Mailbox
-	20, // 9: mailfarm.store.v1.SnapshotResponse.chunks:type_name -> mailfarm.store.v1.Chunk
-	23, // 10: mailfarm.store.v1.EmailsResponse.emails:type_name -> mailfarm.store.v1.Email
-	44, // 11: mailfarm.store.v1.Email.overlay:type_name -> mailfarm.mail.v1.Overlay
-	1,  // 12: mailfarm.store.v1.FlagRequest.mode:type_name -> mailfarm.store.v1.FlagMode
-	33, // 13: mailfarm.store.v1.AppendRequest.start:type_name -> mailfarm.store.v1.AppendStart
-	38, // 14: mailfarm.store.v1.OpenRequest.ranges:type_name -> mailfarm.store.v1.BodyRange
-	44, // 15: mailfarm.store.v1.BodyRange.overlay:type_name -> mailfarm.mail.v1.Overlay
-	2,  // 16: mailfarm.store.v1.Mailboxes.Deliver:input_type -> mailfarm.store.v1.DeliverRequest
-	8,  // 17: mailfarm.store.v1.Mailboxes.List:input_type -> mailfarm.store.v1.ListRequest
-	10, // 18: mailfarm.store.v1.Mailboxes.Create:input_type -> mailfarm.store.v1.CreateRequest
-	12, // 19: mailfarm.store.v1.Mailboxes.Delete:input_type -> mailfarm.store.v1.DeleteRequest
-	14, // 20: mailfarm.store.v1.Mailboxes.Rename:input_type -> mailfarm.store.v1.RenameRequest
-	16, // 21: mailfarm.store.v1.Mailboxes.Subscribe:input_type -> mailfarm.store.v1.SubscribeRequest
-	18, // 22: mailfarm.store.v1.Mailboxes.Snapshot:input_type -> mailfarm.store.v1.SnapshotRequest
-	21, // 23: mailfarm.store.v1.Mailboxes.Emails:input_type -> mailfarm.store.v1.EmailsRequest
-	24, // 24: mailfarm.store.v1.Mailboxes.Flag:input_type -> mailfarm.store.v1.FlagRequest
-	26, // 25: mailfarm.store.v1.Mailboxes.Copy:input_type -> mailfarm.store.v1.CopyRequest
-	28, // 26: mailfarm.store.v1.Mailboxes.Move:input_type -> mailfarm.store.v1.MoveRequest
-	30, // 27: mailfarm.store.v1.Mailboxes.Expunge:input_type -> mailfarm.store.v1.ExpungeRequest
-	32, // 28: mailfarm.store.v1.Mailboxes.Append:input_type -> mailfarm.store.v1.AppendRequest
-	35, // 29: mailfarm.store.v1.Mailboxes.Counters:input_type -> mailfarm.store.v1.CountersRequest
-	37, // 30: mailfarm.store.v1.Bodies.Open:input_type -> mailfarm.store.v1.OpenRequest
-	40, // 31: mailfarm.store.v1.Leases.Acquire:input_type -> mailfarm.store.v1.AcquireRequest
-	42, // 32: mailfarm.store.v1.Leases.Release:input_type -> mailfarm.store.v1.ReleaseRequest
-	5,  // 33: mailfarm.store.v1.Mailboxes.Deliver:output_type -> mailfarm.store.v1.DeliverResponse
-	9,  // 34: mailfarm.store.v1.Mailboxes.List:output_type -> mailfarm.store.v1.ListResponse
-	11, // 35: mailfarm.store.v1.Mailboxes.Create:output_type -> mailfarm.store.v1.CreateResponse
-	13, // 36: mailfarm.store.v1.Mailboxes.Delete:output_type -> mailfarm.store.v1.DeleteResponse
-	15, // 37: mailfarm.store.v1.Mailboxes.Rename:output_type -> mailfarm.store.v1.RenameResponse
-	17, // 38: mailfarm.store.v1.Mailboxes.Subscribe:output_type -> mailfarm.store.v1.SubscribeResponse
-	19, // 39: mailfarm.store.v1.Mailboxes.Snapshot:output_type -> mailfarm.store.v1.SnapshotResponse
-	22, // 40: mailfarm.store.v1.Mailboxes.Emails:output_type -> mailfarm.store.v1.EmailsResponse
-	25, // 41: mailfarm.store.v1.Mailboxes.Flag:output_type -> mailfarm.store.v1.FlagResponse
-	27, // 42: mailfarm.store.v1.Mailboxes.Copy:output_type -> mailfarm.store.v1.CopyResponse
-	29, // 43: mailfarm.store.v1.Mailboxes.Move:output_type -> mailfarm.store.v1.MoveResponse
-	31, // 44: mailfarm.store.v1.Mailboxes.Expunge:output_type -> mailfarm.store.v1.ExpungeResponse
-	34, // 45: mailfarm.store.v1.Mailboxes.Append:output_type -> mailfarm.store.v1.AppendResponse
-	36, // 46: mailfarm.store.v1.Mailboxes.Counters:output_type -> mailfarm.store.v1.CountersResponse
-	39, // 47: mailfarm.store.v1.Bodies.Open:output_type -> mailfarm.store.v1.OpenResponse
-	41, // 48: mailfarm.store.v1.Leases.Acquire:output_type -> mailfarm.store.v1.AcquireResponse
-	43, // 49: mailfarm.store.v1.Leases.Release:output_type -> mailfarm.store.v1.ReleaseResponse
-	33, // [33:50] is the sub-list for method output_type
-	16, // [16:33] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	12, // 7: mailfarm.store.v1.FindResponse.found:type_name -> mailfarm.store.v1.FoundMailbox
+	7,  // 8: mailfarm.store.v1.FoundMailbox.mailbox:type_name -> mailfarm.store.v1.Mailbox
+	7,  // 9: mailfarm.store.v1.CreateResponse.mailbox:type_name -> mailfarm.store.v1.Mailbox
+	7,  // 10: mailfarm.store.v1.SnapshotResponse.mailbox:type_name -> mailfarm.store.v1.Mailbox
+	23, // 11: mailfarm.store.v1.SnapshotResponse.chunks:type_name -> mailfarm.store.v1.Chunk
+	26, // 12: mailfarm.store.v1.EmailsResponse.emails:type_name -> mailfarm.store.v1.Email
+	49, // 13: mailfarm.store.v1.Email.overlay:type_name -> mailfarm.mail.v1.Overlay
+	1,  // 14: mailfarm.store.v1.FlagRequest.mode:type_name -> mailfarm.store.v1.FlagMode
+	36, // 15: mailfarm.store.v1.AppendRequest.start:type_name -> mailfarm.store.v1.AppendStart
+	43, // 16: mailfarm.store.v1.OpenRequest.ranges:type_name -> mailfarm.store.v1.BodyRange
+	49, // 17: mailfarm.store.v1.BodyRange.overlay:type_name -> mailfarm.mail.v1.Overlay
+	2,  // 18: mailfarm.store.v1.Mailboxes.Deliver:input_type -> mailfarm.store.v1.DeliverRequest
+	8,  // 19: mailfarm.store.v1.Mailboxes.List:input_type -> mailfarm.store.v1.ListRequest
+	10, // 20: mailfarm.store.v1.Mailboxes.Find:input_type -> mailfarm.store.v1.FindRequest
+	13, // 21: mailfarm.store.v1.Mailboxes.Create:input_type -> mailfarm.store.v1.CreateRequest
+	15, // 22: mailfarm.store.v1.Mailboxes.Delete:input_type -> mailfarm.store.v1.DeleteRequest
+	17, // 23: mailfarm.store.v1.Mailboxes.Rename:input_type -> mailfarm.store.v1.RenameRequest
+	19, // 24: mailfarm.store.v1.Mailboxes.Subscribe:input_type -> mailfarm.store.v1.SubscribeRequest
+	21, // 25: mailfarm.store.v1.Mailboxes.Snapshot:input_type -> mailfarm.store.v1.SnapshotRequest
+	24, // 26: mailfarm.store.v1.Mailboxes.Emails:input_type -> mailfarm.store.v1.EmailsRequest
+	27, // 27: mailfarm.store.v1.Mailboxes.Flag:input_type -> mailfarm.store.v1.FlagRequest
+	29, // 28: mailfarm.store.v1.Mailboxes.Copy:input_type -> mailfarm.store.v1.CopyRequest
+	31, // 29: mailfarm.store.v1.Mailboxes.Move:input_type -> mailfarm.store.v1.MoveRequest
+	33, // 30: mailfarm.store.v1.Mailboxes.Expunge:input_type -> mailfarm.store.v1.ExpungeRequest
+	35, // 31: mailfarm.store.v1.Mailboxes.Append:input_type -> mailfarm.store.v1.AppendRequest
+	38, // 32: mailfarm.store.v1.Mailboxes.Counters:input_type -> mailfarm.store.v1.CountersRequest
+	40, // 33: mailfarm.store.v1.Bodies.Open:input_type -> mailfarm.store.v1.OpenRequest
+	41, // 34: mailfarm.store.v1.Bodies.Locate:input_type -> mailfarm.store.v1.LocateRequest
+	45, // 35: mailfarm.store.v1.Leases.Acquire:input_type -> mailfarm.store.v1.AcquireRequest
+	47, // 36: mailfarm.store.v1.Leases.Release:input_type -> mailfarm.store.v1.ReleaseRequest
+	5,  // 37: mailfarm.store.v1.Mailboxes.Deliver:output_type -> mailfarm.store.v1.DeliverResponse
+	9,  // 38: mailfarm.store.v1.Mailboxes.List:output_type -> mailfarm.store.v1.ListResponse
+	11, // 39: mailfarm.store.v1.Mailboxes.Find:output_type -> mailfarm.store.v1.FindResponse
+	14, // 40: mailfarm.store.v1.Mailboxes.Create:output_type -> mailfarm.store.v1.CreateResponse
+	16, // 41: mailfarm.store.v1.Mailboxes.Delete:output_type -> mailfarm.store.v1.DeleteResponse
+	18, // 42: mailfarm.store.v1.Mailboxes.Rename:output_type -> mailfarm.store.v1.RenameResponse
+	20, // 43: mailfarm.store.v1.Mailboxes.Subscribe:output_type -> mailfarm.store.v1.SubscribeResponse
+	22, // 44: mailfarm.store.v1.Mailboxes.Snapshot:output_type -> mailfarm.store.v1.SnapshotResponse
+	25, // 45: mailfarm.store.v1.Mailboxes.Emails:output_type -> mailfarm.store.v1.EmailsResponse
+	28, // 46: mailfarm.store.v1.Mailboxes.Flag:output_type -> mailfarm.store.v1.FlagResponse
+	30, // 47: mailfarm.store.v1.Mailboxes.Copy:output_type -> mailfarm.store.v1.CopyResponse
+	32, // 48: mailfarm.store.v1.Mailboxes.Move:output_type -> mailfarm.store.v1.MoveResponse
+	34, // 49: mailfarm.store.v1.Mailboxes.Expunge:output_type -> mailfarm.store.v1.ExpungeResponse
+	37, // 50: mailfarm.store.v1.Mailboxes.Append:output_type -> mailfarm.store.v1.AppendResponse
+	39, // 51: mailfarm.store.v1.Mailboxes.Counters:output_type -> mailfarm.store.v1.CountersResponse
+	44, // 52: mailfarm.store.v1.Bodies.Open:output_type -> mailfarm.store.v1.OpenResponse
+	42, // 53: mailfarm.store.v1.Bodies.Locate:output_type -> mailfarm.store.v1.LocateResponse
+	46, // 54: mailfarm.store.v1.Leases.Acquire:output_type -> mailfarm.store.v1.AcquireResponse
+	48, // 55: mailfarm.store.v1.Leases.Release:output_type -> mailfarm.store.v1.ReleaseResponse
+	37, // [37:56] is the sub-list for method output_type
+	18, // [18:37] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_mailfarm_store_v1_mailbox_proto_init() }
@@ -3190,7 +3672,7 @@ func file_mailfarm_store_v1_mailbox_proto_init() {
 	if File_mailfarm_store_v1_mailbox_proto != nil {
 		return
 	}
-	file_mailfarm_store_v1_mailbox_proto_msgTypes[30].OneofWrappers = []any{
+	file_mailfarm_store_v1_mailbox_proto_msgTypes[33].OneofWrappers = []any{
 		(*AppendRequest_Start)(nil),
 		(*AppendRequest_Data)(nil),
 		(*AppendRequest_End)(nil),
@@ -3201,7 +3683,7 @@ func file_mailfarm_store_v1_mailbox_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailfarm_store_v1_mailbox_proto_rawDesc), len(file_mailfarm_store_v1_mailbox_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   42,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Mailboxes_Deliver_FullMethodName   = "/mailfarm.store.v1.Mailboxes/Deliver"
 	Mailboxes_List_FullMethodName      = "/mailfarm.store.v1.Mailboxes/List"
+	Mailboxes_Find_FullMethodName      = "/mailfarm.store.v1.Mailboxes/Find"
 	Mailboxes_Create_FullMethodName    = "/mailfarm.store.v1.Mailboxes/Create"
 	Mailboxes_Delete_FullMethodName    = "/mailfarm.store.v1.Mailboxes/Delete"
 	Mailboxes_Rename_FullMethodName    = "/mailfarm.store.v1.Mailboxes/Rename"
@@ -42,12 +43,18 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Mailboxes owns folders, entries and emails. Ids are opaque 64-bit; UIDs and MODSEQs as in RFC 9051 and RFC 7162.
+//
+// A request names the account whose mailboxes it is about (the owner) and who asks (the actor). The owner has all rights;
+// another actor has what RFC 4314 lists give: without the right for a call PERMISSION_DENIED, and NOT_FOUND where it may not
+// even know that the mailbox exists (RFC 4314 §6).
 type MailboxesClient interface {
 	// Deliver files messages for recipients, each exactly once: a repeat tells the same outcome and changes nothing.
 	// Results come in the order of the request.
 	Deliver(ctx context.Context, in *DeliverRequest, opts ...grpc.CallOption) (*DeliverResponse, error)
 	// List tells all mailboxes of an account, with their counters; a new account gets its standard folders here.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
+	// Find tells some mailboxes of an account; its cost does not depend on how many there are.
+	Find(ctx context.Context, in *FindRequest, opts ...grpc.CallOption) (*FindResponse, error)
 	Create(ctx context.Context, in *CreateRequest, opts ...grpc.CallOption) (*CreateResponse, error)
 	// Delete removes a mailbox and its entries (RFC 9051 §6.3.5); INBOX is refused.
 	Delete(ctx context.Context, in *DeleteRequest, opts ...grpc.CallOption) (*DeleteResponse, error)
@@ -94,6 +101,16 @@ func (c *mailboxesClient) List(ctx context.Context, in *ListRequest, opts ...grp
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListResponse)
 	err := c.cc.Invoke(ctx, Mailboxes_List_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *mailboxesClient) Find(ctx context.Context, in *FindRequest, opts ...grpc.CallOption) (*FindResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FindResponse)
+	err := c.cc.Invoke(ctx, Mailboxes_Find_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -246,12 +263,18 @@ func (c *mailboxesClient) Counters(ctx context.Context, in *CountersRequest, opt
 // for forward compatibility.
 //
 // Mailboxes owns folders, entries and emails. Ids are opaque 64-bit; UIDs and MODSEQs as in RFC 9051 and RFC 7162.
+//
+// A request names the account whose mailboxes it is about (the owner) and who asks (the actor). The owner has all rights;
+// another actor has what RFC 4314 lists give: without the right for a call PERMISSION_DENIED, and NOT_FOUND where it may not
+// even know that the mailbox exists (RFC 4314 §6).
 type MailboxesServer interface {
 	// Deliver files messages for recipients, each exactly once: a repeat tells the same outcome and changes nothing.
 	// Results come in the order of the request.
 	Deliver(context.Context, *DeliverRequest) (*DeliverResponse, error)
 	// List tells all mailboxes of an account, with their counters; a new account gets its standard folders here.
 	List(context.Context, *ListRequest) (*ListResponse, error)
+	// Find tells some mailboxes of an account; its cost does not depend on how many there are.
+	Find(context.Context, *FindRequest) (*FindResponse, error)
 	Create(context.Context, *CreateRequest) (*CreateResponse, error)
 	// Delete removes a mailbox and its entries (RFC 9051 §6.3.5); INBOX is refused.
 	Delete(context.Context, *DeleteRequest) (*DeleteResponse, error)
@@ -289,6 +312,9 @@ func (UnimplementedMailboxesServer) Deliver(context.Context, *DeliverRequest) (*
 }
 func (UnimplementedMailboxesServer) List(context.Context, *ListRequest) (*ListResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method List not implemented")
+}
+func (UnimplementedMailboxesServer) Find(context.Context, *FindRequest) (*FindResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Find not implemented")
 }
 func (UnimplementedMailboxesServer) Create(context.Context, *CreateRequest) (*CreateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Create not implemented")
@@ -379,6 +405,24 @@ func _Mailboxes_List_Handler(srv interface{}, ctx context.Context, dec func(inte
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(MailboxesServer).List(ctx, req.(*ListRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Mailboxes_Find_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FindRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MailboxesServer).Find(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Mailboxes_Find_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MailboxesServer).Find(ctx, req.(*FindRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -590,6 +634,10 @@ var Mailboxes_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Mailboxes_List_Handler,
 		},
 		{
+			MethodName: "Find",
+			Handler:    _Mailboxes_Find_Handler,
+		},
+		{
 			MethodName: "Create",
 			Handler:    _Mailboxes_Create_Handler,
 		},
@@ -647,7 +695,8 @@ var Mailboxes_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	Bodies_Open_FullMethodName = "/mailfarm.store.v1.Bodies/Open"
+	Bodies_Open_FullMethodName   = "/mailfarm.store.v1.Bodies/Open"
+	Bodies_Locate_FullMethodName = "/mailfarm.store.v1.Bodies/Locate"
 )
 
 // BodiesClient is the client API for Bodies service.
@@ -658,6 +707,8 @@ const (
 type BodiesClient interface {
 	// Open streams ranges of bodies with their overlays applied, in the order asked for.
 	Open(ctx context.Context, in *OpenRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[OpenResponse], error)
+	// Locate tells where frames lie that were moved, for those who read the blob store themselves.
+	Locate(ctx context.Context, in *LocateRequest, opts ...grpc.CallOption) (*LocateResponse, error)
 }
 
 type bodiesClient struct {
@@ -687,6 +738,16 @@ func (c *bodiesClient) Open(ctx context.Context, in *OpenRequest, opts ...grpc.C
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Bodies_OpenClient = grpc.ServerStreamingClient[OpenResponse]
 
+func (c *bodiesClient) Locate(ctx context.Context, in *LocateRequest, opts ...grpc.CallOption) (*LocateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LocateResponse)
+	err := c.cc.Invoke(ctx, Bodies_Locate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // BodiesServer is the server API for Bodies service.
 // All implementations must embed UnimplementedBodiesServer
 // for forward compatibility.
@@ -695,6 +756,8 @@ type Bodies_OpenClient = grpc.ServerStreamingClient[OpenResponse]
 type BodiesServer interface {
 	// Open streams ranges of bodies with their overlays applied, in the order asked for.
 	Open(*OpenRequest, grpc.ServerStreamingServer[OpenResponse]) error
+	// Locate tells where frames lie that were moved, for those who read the blob store themselves.
+	Locate(context.Context, *LocateRequest) (*LocateResponse, error)
 	mustEmbedUnimplementedBodiesServer()
 }
 
@@ -707,6 +770,9 @@ type UnimplementedBodiesServer struct{}
 
 func (UnimplementedBodiesServer) Open(*OpenRequest, grpc.ServerStreamingServer[OpenResponse]) error {
 	return status.Error(codes.Unimplemented, "method Open not implemented")
+}
+func (UnimplementedBodiesServer) Locate(context.Context, *LocateRequest) (*LocateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Locate not implemented")
 }
 func (UnimplementedBodiesServer) mustEmbedUnimplementedBodiesServer() {}
 func (UnimplementedBodiesServer) testEmbeddedByValue()                {}
@@ -740,13 +806,36 @@ func _Bodies_Open_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Bodies_OpenServer = grpc.ServerStreamingServer[OpenResponse]
 
+func _Bodies_Locate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LocateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BodiesServer).Locate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Bodies_Locate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BodiesServer).Locate(ctx, req.(*LocateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Bodies_ServiceDesc is the grpc.ServiceDesc for Bodies service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var Bodies_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "mailfarm.store.v1.Bodies",
 	HandlerType: (*BodiesServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Locate",
+			Handler:    _Bodies_Locate_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Open",

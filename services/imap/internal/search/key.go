@@ -6,10 +6,12 @@
 package search
 
 import (
-	"bytes"
+	"slices"
 	"time"
 
 	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/internal/searchtext"
+	"github.com/mailfarm/mailfarm/services/imap/internal/keys"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
 
@@ -29,6 +31,7 @@ type Level uint8
 // Levels; each includes those before.
 const (
 	Columns Level = iota
+	Keys          // what the cache of keys holds of the header
 	Index         // email and part index
 	Header        // the message's header
 	Text          // the message
@@ -45,12 +48,14 @@ type Message struct {
 	ModSeq   mailbox.ModSeq
 	Size     int64
 	Received int64 // seconds since 1970
+	Saved    int64
 	EmailID  string
+
+	// Keys are there from Keys on, unless they were not asked for.
+	Keys keys.Record
 
 	// From Index on.
 	Envelope []byte // in IMAP's form
-	Sent     time.Time
-	HasSent  bool
 	ThreadID string
 	// HasField tells whether the header has a field; name is in lower case. It is nil where the index has not all fields.
 	HasField func(name string) bool
@@ -58,9 +63,15 @@ type Message struct {
 	// From Header on: the header section.
 	Header []byte
 
-	// Of Text: whether the message's text parts hold a folded string, and whether any header of a part does.
-	InText    func(folded []byte) bool
-	InHeaders func(folded []byte) bool
+	// Of Text: whether one of the message's text parts, folded, holds what is looked for, and whether any header of a part does.
+	InText    func(holds func(folded []byte) bool) bool
+	InHeaders func(holds func(folded []byte) bool) bool
+	// InLoose tells so of what FUZZY alone looks at: the text of HTML without its tags, and of attached
+	// documents. Nil: there is none.
+	InLoose func(holds func(folded []byte) bool) bool
+
+	// Loose is set by Match where FUZZY found words in another form than they were asked for.
+	Loose bool
 
 	scratch []byte
 }
@@ -78,6 +89,9 @@ const (
 	opBefore
 	opOn
 	opSince
+	opSavedBefore
+	opSavedOn
+	opSavedSince
 	opSentBefore
 	opSentOn
 	opSentSince
@@ -107,8 +121,9 @@ type Key struct {
 	number  int64
 	day     int64 // days since 1970 of a date
 	text    []byte
+	words   [][]byte // of FUZZY: the stems of text
 	field   string
-	slot    slot // of ENVELOPE
+	slot    searchtext.Slot // of ENVELOPE
 
 	set        wire.Set // as written, until Bind
 	saved, uid bool
@@ -149,11 +164,14 @@ func (k *Key) Bind(env *Env) error {
 func (k *Key) Level() Level {
 	var l Level
 	switch k.op {
-	case opSentBefore, opSentOn, opSentSince, opAddress, opSubject, opThreadID:
+	case opSentBefore, opSentOn, opSentSince:
+		l = Keys
+	case opAddress, opSubject, opThreadID:
+		// Keys decide most addresses and subjects, but not all: see Record.Text.
 		l = Index
 	case opHeader:
 		l = Header
-		if k.slot != noSlot && len(k.text) > 0 {
+		if k.slot != searchtext.None && len(k.text) > 0 {
 			l = Index
 		}
 	case opBody, opText:
@@ -191,6 +209,12 @@ func (k *Key) Match(m *Message) Answer {
 		return yes(dayOf(m.Received) == k.day)
 	case opSince:
 		return yes(dayOf(m.Received) >= k.day)
+	case opSavedBefore:
+		return yes(dayOf(m.Saved) < k.day)
+	case opSavedOn:
+		return yes(dayOf(m.Saved) == k.day)
+	case opSavedSince:
+		return yes(dayOf(m.Saved) >= k.day)
 	case opLarger:
 		return yes(m.Size > k.number)
 	case opSmaller:
@@ -225,40 +249,77 @@ func (k *Key) Match(m *Message) Answer {
 
 // matchMail matches keys that the columns do not decide.
 func (k *Key) matchMail(m *Message) Answer {
+	if m.Level < Keys {
+		return Maybe
+	}
+	switch k.op {
+	case opSentBefore, opSentOn, opSentSince:
+		return k.matchSent(m)
+	case opAddress, opSubject:
+		return k.matchSlot(m)
+	case opHeader:
+		return k.matchHeader(m)
+	}
 	if m.Level < Index {
 		return Maybe
 	}
 	switch k.op {
-	case opSentBefore:
-		return yes(m.HasSent && sentDay(m.Sent) < k.day)
-	case opSentOn:
-		return yes(m.HasSent && sentDay(m.Sent) == k.day)
-	case opSentSince:
-		return yes(m.HasSent && sentDay(m.Sent) >= k.day)
 	case opThreadID:
 		return yes(m.ThreadID != "" && m.ThreadID == string(k.text))
-	case opAddress, opSubject:
-		m.scratch = appendSlot(m.scratch[:0], m.Envelope, k.slot)
-		return yes(bytes.Contains(m.scratch, k.text))
-	case opHeader:
-		return k.matchHeader(m)
 	}
 	if m.Level < Text {
 		return Maybe
 	}
-	if m.InText(k.text) {
+	holds := func(text []byte) bool { return k.in(m, text) }
+	if m.InText(holds) {
 		return Yes
 	}
-	return yes(k.op == opText && m.InHeaders(k.text))
+	if k.op == opText && m.InHeaders(holds) {
+		return Yes
+	}
+	if len(k.words) == 0 || m.InLoose == nil {
+		return No
+	}
+	return yes(m.InLoose(func(text []byte) bool { return k.looselyIn(m, text) }))
+}
+
+// matchSlot looks into a place of ENVELOPE.
+func (k *Key) matchSlot(m *Message) Answer {
+	if m.Keys.Known() {
+		text, whole := m.Keys.Text(k.slot)
+		switch found := k.in(m, text); {
+		case found || whole:
+			return yes(found)
+		}
+	}
+	if m.Level < Index {
+		return Maybe
+	}
+	m.scratch = searchtext.AppendSlot(m.scratch[:0], m.Envelope, k.slot)
+	return yes(k.in(m, m.scratch))
+}
+
+// matchSent compares the day that was written in the Date field, whatever its zone (RFC 9051 §6.4.4 SENTON).
+func (k *Key) matchSent(m *Message) Answer {
+	sent, zone, ok := m.Keys.Sent()
+	day := dayOf(sent + int64(zone))
+	switch k.op {
+	case opSentBefore:
+		return yes(ok && day < k.day)
+	case opSentOn:
+		return yes(ok && day == k.day)
+	}
+	return yes(ok && day >= k.day)
 }
 
 // matchHeader is HEADER: an empty string asks whether there is such a field. What ENVELOPE has as it was written is looked
 // for there: the first field of its name.
 func (k *Key) matchHeader(m *Message) Answer {
 	switch {
-	case k.slot != noSlot && len(k.text) > 0:
-		m.scratch = appendSlot(m.scratch[:0], m.Envelope, k.slot)
-		return yes(bytes.Contains(m.scratch, k.text))
+	case k.slot != searchtext.None && len(k.text) > 0:
+		return k.matchSlot(m)
+	case m.Level < Index:
+		return Maybe
 	case m.HasField != nil && !m.HasField(k.field):
 		return No
 	case m.HasField != nil && len(k.text) == 0:
@@ -266,7 +327,7 @@ func (k *Key) matchHeader(m *Message) Answer {
 	case m.Level < Header:
 		return Maybe
 	}
-	return yes(inField(m.Header, k.field, k.text))
+	return yes(inField(m.Header, k.field, func(text []byte) bool { return k.in(m, text) }))
 }
 
 func yes(b bool) Answer {
@@ -282,12 +343,6 @@ func dayOf(seconds int64) int64 {
 		return (seconds+1)/86400 - 1
 	}
 	return seconds / 86400
-}
-
-// sentDay is the day that was written in the Date field, whatever its zone (RFC 9051 §6.4.4 SENTON).
-func sentDay(t time.Time) int64 {
-	_, zone := t.Zone()
-	return dayOf(t.Unix() + int64(zone))
 }
 
 // any tells whether some part of the key has one of ops.
@@ -309,6 +364,17 @@ func (k *Key) any(ops ...op) bool {
 func (k *Key) UsesEmailID() bool { return k.any(opEmailID) }
 
 // UsesIndex tells whether more of the part index than ENVELOPE is looked at.
-func (k *Key) UsesIndex() bool {
-	return k.any(opHeader, opSentBefore, opSentOn, opSentSince)
+func (k *Key) UsesIndex() bool { return k.any(opHeader) }
+
+// UsesKeys tells whether Message.Keys is looked at.
+func (k *Key) UsesKeys() bool {
+	if k.op == opHeader && k.slot != searchtext.None {
+		return true
+	}
+	for _, kid := range k.kids {
+		if kid.UsesKeys() {
+			return true
+		}
+	}
+	return slices.Contains([]op{opAddress, opSubject, opSentBefore, opSentOn, opSentSince}, k.op)
 }

@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/internal/searchtext"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
 
@@ -18,6 +19,7 @@ type parser struct {
 	l     *wire.Lexer
 	keys  int
 	depth int
+	fuzzy int // FUZZY that we are within
 }
 
 // Parse reads search keys up to the end of the command: all of them must match.
@@ -41,15 +43,21 @@ var flagKeys = map[string]Key{
 	"SEEN": {op: opFlag, mask: mailbox.Seen}, "UNANSWERED": {op: opNoFlag, mask: mailbox.Answered},
 	"UNDELETED": {op: opNoFlag, mask: mailbox.Deleted}, "UNDRAFT": {op: opNoFlag, mask: mailbox.Draft},
 	"UNFLAGGED": {op: opNoFlag, mask: mailbox.Flagged}, "UNSEEN": {op: opNoFlag, mask: mailbox.Seen},
-	"NEW": {op: opNew}, "OLD": {op: opNotRecent}, "RECENT": {op: opRecent},
+	"SAVEDATESUPPORTED": {op: opAll}, // by every mailbox (RFC 8514 §4.3)
+	"NEW":               {op: opNew}, "OLD": {op: opNotRecent}, "RECENT": {op: opRecent},
 }
 
 var dateKeys = map[string]op{
 	"BEFORE": opBefore, "ON": opOn, "SINCE": opSince,
+	"SAVEDBEFORE": opSavedBefore, "SAVEDON": opSavedOn, "SAVEDSINCE": opSavedSince,
 	"SENTBEFORE": opSentBefore, "SENTON": opSentOn, "SENTSINCE": opSentSince,
 }
 
-var addressKeys = map[string]slot{"FROM": slotFrom, "TO": slotTo, "CC": slotCc, "BCC": slotBcc}
+var addressKeys = map[string]searchtext.Slot{"FROM": searchtext.From, "TO": searchtext.To, "CC": searchtext.Cc, "BCC": searchtext.Bcc}
+
+// slots are the fields whose text ENVELOPE has as it was written: HEADER of them reads no body. Addresses are not among
+// them, which ENVELOPE has taken apart.
+var slots = map[string]searchtext.Slot{"subject": searchtext.Subject, "in-reply-to": searchtext.InReplyTo, "message-id": searchtext.MessageID}
 
 // key reads one key.
 func (p *parser) key() *Key {
@@ -75,7 +83,16 @@ func (p *parser) key() *Key {
 	case c >= '0' && c <= '9', c == '*', c == '$':
 		return p.set(false)
 	}
-	name := string(l.Word())
+	k := p.plain(string(l.Word()))
+	if p.fuzzy > 0 && len(k.text) > 0 && k.op != opEmailID && k.op != opThreadID {
+		k.words = searchtext.Stems(k.text)
+	}
+	return k
+}
+
+// plain reads a key that begins with a name.
+func (p *parser) plain(name string) *Key {
+	l := p.l
 	if k, ok := flagKeys[name]; ok {
 		return &k
 	}
@@ -94,7 +111,7 @@ func (p *parser) named(name string) *Key {
 	l := p.l
 	switch name {
 	case "SUBJECT":
-		return &Key{op: opSubject, slot: slotSubject, text: p.text()}
+		return &Key{op: opSubject, slot: searchtext.Subject, text: p.text()}
 	case "BODY":
 		return &Key{op: opBody, text: p.text()}
 	case "TEXT":
@@ -136,6 +153,11 @@ func (p *parser) named(name string) *Key {
 			k.op = opThreadID
 		}
 		return k
+	case "FUZZY":
+		l.Space()
+		p.fuzzy++
+		defer func() { p.fuzzy-- }()
+		return p.key()
 	case "NOT":
 		l.Space()
 		return &Key{op: opNot, kids: []*Key{p.key()}}
@@ -183,5 +205,5 @@ func (p *parser) text() []byte {
 		p.l.Fail("not UTF-8")
 		return nil
 	}
-	return Fold(nil, raw)
+	return searchtext.Fold(nil, raw)
 }

@@ -1,11 +1,11 @@
 package search_test
 
 import (
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/services/imap/internal/keys"
 	"github.com/mailfarm/mailfarm/services/imap/internal/search"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
@@ -33,13 +33,17 @@ func TestLevels(t *testing.T) {
 	sent := time.Date(2023, 1, 2, 23, 30, 0, 0, time.FixedZone("", -8*3600))
 	columns := search.Message{Seq: 3, UID: 30, Flags: mailbox.Seen | mailbox.KeywordFlag(0), Size: 500, Received: 1_000_000, ModSeq: 9}
 	index := columns
-	index.Level, index.Envelope, index.Sent, index.HasSent = search.Index, []byte(envelope), sent, true
+	index.Level, index.Envelope = search.Index, []byte(envelope)
+	var none *keys.Block
+	index.Keys, _ = none.With([]keys.Source{{UID: 30, Envelope: []byte(envelope), Sent: sent, HasSent: true}}).Find(30)
+	byKeys := columns
+	byKeys.Level, byKeys.Keys = search.Keys, index.Keys
 	index.HasField = func(name string) bool { return name == "x-a" || name == "subject" }
 	full := index
 	full.Level = search.Text
 	full.Header = []byte("X-A: one\r\n two\r\nSubject: x\r\n\r\n")
-	full.InText = func(b []byte) bool { return strings.Contains("BODY TEXT", string(b)) }
-	full.InHeaders = func(b []byte) bool { return strings.Contains("SUBJECT: X", string(b)) }
+	full.InText = func(holds func([]byte) bool) bool { return holds([]byte("BODY TEXT")) }
+	full.InHeaders = func(holds func([]byte) bool) bool { return holds([]byte("SUBJECT: X")) }
 	const no, maybe, yes = search.No, search.Maybe, search.Yes
 	for _, tc := range []struct {
 		key  string
@@ -72,6 +76,10 @@ func TestLevels(t *testing.T) {
 		{"OLDER 1000000 NOT YOUNGER 999999", [3]search.Answer{yes, yes, yes}},
 		{"ON 12-Jan-1970 SINCE 12-Jan-1970 NOT BEFORE 12-Jan-1970", [3]search.Answer{yes, yes, yes}},
 		{"MODSEQ 9 NOT MODSEQ 10", [3]search.Answer{yes, yes, yes}},
+		{"BODY texts", [3]search.Answer{maybe, maybe, no}},
+		{"FUZZY BODY \"texts of bodies\"", [3]search.Answer{maybe, maybe, no}},
+		{"FUZZY (OR BODY \"texts, bodied\" BODY \"text, body\")", [3]search.Answer{maybe, maybe, yes}},
+		{"FUZZY FROM \"does J\" SEEN", [3]search.Answer{maybe, yes, yes}},
 		{"(OR (SEEN BODY nothing) (UNSEEN))", [3]search.Answer{maybe, maybe, no}},
 	} {
 		k := parse(t, tc.key)
@@ -80,21 +88,13 @@ func TestLevels(t *testing.T) {
 				t.Errorf("%s at level %d: %v, want %v", tc.key, m.Level, got, tc.want[i])
 			}
 		}
+		// What keys decide is what all decide.
+		if got := k.Match(&byKeys); got != maybe && got != tc.want[2] {
+			t.Errorf("%s by keys: %v, want %v", tc.key, got, tc.want[2])
+		}
 		if tc.want[0] == maybe && k.Level() == search.Columns || tc.want[1] == maybe && k.Level() <= search.Index {
 			t.Errorf("%s has level %d", tc.key, k.Level())
 		}
-	}
-}
-
-func TestFold(t *testing.T) {
-	for _, pair := range [][2]string{{"straße", "STRAßE"}, {"ÀÉ", "àé"}, {"ΣΑΣ", "σας"}, {"K", "k"}, {"ſ", "S"}, {"a\xffb", "A\xffB"}} {
-		if a, b := search.Fold(nil, []byte(pair[0])), search.Fold(nil, []byte(pair[1])); string(a) != string(b) {
-			t.Errorf("%q folds to %q, %q to %q", pair[0], a, pair[1], b)
-		}
-	}
-	long := strings.Repeat("aé€😀", 5000)
-	if a, b := string(search.FoldReader(nil, strings.NewReader(long))), string(search.Fold(nil, []byte(long))); a != b {
-		t.Error("a reader folds otherwise")
 	}
 }
 
@@ -117,10 +117,14 @@ func FuzzParse(f *testing.F) {
 		}
 		m := &search.Message{Seq: 1, UID: 1}
 		k.Match(m)
+		var none *keys.Block
+		m.Keys, _ = none.With([]keys.Source{{UID: 1, Envelope: envelope, References: envelope}}).Find(1)
+		m.Level = search.Keys
+		k.Match(m)
 		m.Level, m.Envelope = search.Index, envelope
 		k.Match(m)
 		m.Level, m.Header = search.Text, envelope
-		m.InText = func([]byte) bool { return false }
+		m.InText = func(holds func([]byte) bool) bool { return holds(envelope) }
 		m.InHeaders = m.InText
 		if k.Match(m) == search.Maybe {
 			t.Fatalf("%q is open although all is known", in)

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -25,34 +27,90 @@ type Store interface {
 	Snapshot(ctx context.Context, in *storev1.SnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[storev1.SnapshotResponse], error)
 }
 
-// Cache holds the mailboxes that sessions of this process have open, each once.
+// Cache holds the mailboxes that sessions of this process have open, each once, and for a while those that they had open
+// last: who comes back to one is told what changed since.
 type Cache struct {
 	store Store
+	limit int64 // octets of what nobody has open
+	now   func() time.Time
 
 	mu    sync.Mutex
-	boxes map[key]*Box // guarded by mu
+	boxes map[Key]*Box // guarded by mu
+	left  *list.List   // of *Box that nobody has open, the last left first; guarded by mu
+	size  int64        // theirs, octets; guarded by mu
 }
 
-type key struct {
-	account mailbox.AccountID
-	id      mailbox.ID
+// keepLeft is how long a mailbox that nobody has open is kept: clients come back within minutes.
+const keepLeft = 15 * time.Minute
+
+// Key names a mailbox as somebody sees it.
+type Key struct {
+	// Account is the owner, and Actor who reads: flags of a shared mailbox may be each reader's own.
+	Account, Actor mailbox.AccountID
+	ID             mailbox.ID
 }
 
-// NewCache makes an empty cache over store.
-func NewCache(store Store) *Cache { return &Cache{store: store, boxes: map[key]*Box{}} }
+// NewCache makes an empty cache over store, which holds so many octets of mailboxes that nobody has open.
+func NewCache(store Store, limit int64, now func() time.Time) *Cache {
+	return &Cache{store: store, limit: limit, now: now, boxes: map[Key]*Box{}, left: list.New()}
+}
 
 // Len is how many mailboxes are open.
 func (c *Cache) Len() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.boxes)
+	return len(c.boxes) - c.left.Len()
+}
+
+// Left is how many octets are held of mailboxes that nobody has open.
+func (c *Cache) Left() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.size
+}
+
+// leave keeps a box that was left; mu is held.
+func (c *Cache) leave(b *Box) {
+	s := b.current.Load()
+	if s == nil {
+		delete(c.boxes, b.key)
+		return
+	}
+	b.size, b.leftAt = s.size(), c.now()
+	b.place = c.left.PushFront(b)
+	c.size += b.size
+	c.trim()
+}
+
+// trim lets go of what was left too long ago, or is too much; mu is held.
+func (c *Cache) trim() {
+	for e := c.left.Back(); e != nil; e = c.left.Back() {
+		b := e.Value.(*Box)
+		if c.size <= c.limit && c.now().Sub(b.leftAt) < keepLeft {
+			return
+		}
+		c.takeUp(b)
+		delete(c.boxes, b.key)
+	}
+}
+
+// takeUp takes a box out of those that were left; mu is held.
+func (c *Cache) takeUp(b *Box) {
+	c.left.Remove(b.place)
+	c.size -= b.size
+	b.place = nil
 }
 
 // Box is one open mailbox.
 type Box struct {
 	cache *Cache
-	key   key
+	key   Key
 	refs  int // guarded by cache.mu
+	// place is among those that were left, nil while somebody has it open; with it how much it holds, and since when. Guarded
+	// by cache.mu.
+	place  *list.Element
+	size   int64
+	leftAt time.Time
 	// takers counts the sessions that take \Recent.
 	takers atomic.Int32
 
@@ -65,10 +123,13 @@ type Box struct {
 
 // Open gives the box of a mailbox, up to date. takeRecent tells that a session begins that sees \Recent and takes it
 // (SELECT of IMAP4rev1); Close is told the same. Errors: ErrGone, and what the store says.
-func (c *Cache) Open(ctx context.Context, account mailbox.AccountID, id mailbox.ID, takeRecent bool) (*Box, *Snapshot, error) {
-	k := key{account, id}
+func (c *Cache) Open(ctx context.Context, k Key, takeRecent bool) (*Box, *Snapshot, error) {
 	c.mu.Lock()
+	c.trim()
 	b := c.boxes[k]
+	if b != nil && b.place != nil {
+		c.takeUp(b)
+	}
 	if b == nil {
 		b = &Box{cache: c, key: k, turn: make(chan struct{}, 1)}
 		c.boxes[k] = b
@@ -80,20 +141,27 @@ func (c *Cache) Open(ctx context.Context, account mailbox.AccountID, id mailbox.
 	}
 	s, err := b.refresh(ctx, takeRecent)
 	if err != nil {
-		b.Close(takeRecent)
+		b.close(takeRecent, err != ErrGone)
 		return nil, nil, err
 	}
 	return b, s, nil
 }
 
-// Close lets go of the box; with its last session it is forgotten.
-func (b *Box) Close(takeRecent bool) {
+// Close lets go of the box; with its last session it is kept for a while.
+func (b *Box) Close(takeRecent bool) { b.close(takeRecent, true) }
+
+func (b *Box) close(takeRecent, keep bool) {
 	if takeRecent {
 		b.takers.Add(-1)
 	}
 	b.cache.mu.Lock()
 	defer b.cache.mu.Unlock()
-	if b.refs--; b.refs == 0 {
+	b.refs--
+	switch {
+	case b.refs > 0:
+	case keep:
+		b.cache.leave(b)
+	default:
 		delete(b.cache.boxes, b.key)
 	}
 }
@@ -129,12 +197,21 @@ func (b *Box) refresh(ctx context.Context, opens bool) (*Snapshot, error) {
 	return s, nil
 }
 
-// fetch asks the store for what changed.
+// fetch asks the store for what changed, or for everything where what we have is of a history that it lost.
 func (b *Box) fetch(ctx context.Context, takeRecent bool) (*Snapshot, error) {
+	have := b.current.Load()
+	s, err := b.ask(ctx, have, takeRecent)
+	if err == nil && have != nil && s.UIDValidity != have.UIDValidity {
+		return b.ask(ctx, nil, takeRecent)
+	}
+	return s, err
+}
+
+// ask asks for what changed since have; nil is since ever.
+func (b *Box) ask(ctx context.Context, have *Snapshot, takeRecent bool) (*Snapshot, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	have := b.current.Load()
-	req := &storev1.SnapshotRequest{Account: uint64(b.key.account), Mailbox: uint64(b.key.id), TakeRecent: takeRecent}
+	req := &storev1.SnapshotRequest{Account: uint64(b.key.Account), Actor: uint64(b.key.Actor), Mailbox: uint64(b.key.ID), TakeRecent: takeRecent}
 	if have != nil {
 		req.SinceModSeq = uint64(have.HighestModSeq)
 	}
@@ -154,7 +231,7 @@ func (b *Box) fetch(ctx context.Context, takeRecent bool) (*Snapshot, error) {
 	for done := false; !done; {
 		page, err := stream.Recv()
 		if err == io.EOF {
-			return nil, fmt.Errorf("snapshot of mailbox %d: ended before it was done", b.key.id)
+			return nil, fmt.Errorf("snapshot of mailbox %d: ended before it was done", b.key.ID)
 		}
 		if err != nil {
 			return nil, gone(err)
@@ -166,7 +243,7 @@ func (b *Box) fetch(ctx context.Context, takeRecent bool) (*Snapshot, error) {
 		for _, p := range page.GetChunks() {
 			c, err := newChunk(packedFrom(p), cols)
 			if err != nil {
-				return nil, fmt.Errorf("snapshot of mailbox %d: %w", b.key.id, err)
+				return nil, fmt.Errorf("snapshot of mailbox %d: %w", b.key.ID, err)
 			}
 			if c != nil {
 				chunks = append(chunks, c)
@@ -176,7 +253,7 @@ func (b *Box) fetch(ctx context.Context, takeRecent bool) (*Snapshot, error) {
 		}
 		gone, err := mailbox.DecodeUIDSet(page.GetExpunged())
 		if err != nil {
-			return nil, fmt.Errorf("snapshot of mailbox %d: expunged: %w", b.key.id, err)
+			return nil, fmt.Errorf("snapshot of mailbox %d: expunged: %w", b.key.ID, err)
 		}
 		for _, r := range gone {
 			if n := len(expunged); n > 0 && r.First < expunged[n-1].First {
@@ -192,7 +269,7 @@ func (b *Box) fetch(ctx context.Context, takeRecent bool) (*Snapshot, error) {
 		return nil, gone(err)
 	}
 	if box == nil {
-		return nil, fmt.Errorf("snapshot of mailbox %d: the first page tells no mailbox", b.key.id)
+		return nil, fmt.Errorf("snapshot of mailbox %d: the first page tells no mailbox", b.key.ID)
 	}
 	meta := metaFrom(b.key, box)
 	if complete {
@@ -238,9 +315,9 @@ func appendLeft(out []*Chunk, c *Chunk, empty []mailbox.UID, expunged mailbox.UI
 	return out
 }
 
-func metaFrom(k key, m *storev1.Mailbox) Meta {
+func metaFrom(k Key, m *storev1.Mailbox) Meta {
 	return Meta{
-		Account: k.account, ID: k.id, Name: m.GetName(),
+		Account: k.Account, ID: k.ID, Name: m.GetName(),
 		UIDValidity: mailbox.UIDValidity(m.GetUidValidity()), UIDNext: mailbox.UID(m.GetUidNext()),
 		HighestModSeq: mailbox.ModSeq(m.GetHighestModSeq()), Keywords: m.GetKeywords(),
 		RecentUID: mailbox.UID(m.GetRecentUid()),

@@ -21,8 +21,9 @@ const (
 	WantEmail
 	WantSize
 	WantReceived
+	WantSaved // and WantReceived with it
 
-	wantAll = WantUID | WantFlags | WantModSeq | WantEmail | WantSize | WantReceived
+	wantAll = WantUID | WantFlags | WantModSeq | WantEmail | WantSize | WantReceived | WantSaved
 )
 
 // Chunk is a run of entries as the store packed them. It is immutable.
@@ -50,14 +51,14 @@ func packedFrom(c *storev1.Chunk) mailbox.Packed {
 	return mailbox.Packed{
 		FirstUID: mailbox.UID(c.GetFirstUid()), MaxModSeq: mailbox.ModSeq(c.GetMaxModSeq()),
 		UIDs: c.GetUids(), Flags: c.GetFlags(), ModSeqs: c.GetModSeqs(),
-		Emails: c.GetEmails(), Sizes: c.GetSizes(), Received: c.GetReceived(),
+		Emails: c.GetEmails(), Sizes: c.GetSizes(), Received: c.GetReceived(), Saved: c.GetSaved(),
 	}
 }
 
 // Decode unpacks the wanted columns.
 func (c *Chunk) Decode(cols *Columns, want Want) {
 	cols.Reset()
-	var errs [6]error
+	var errs [7]error
 	if want&WantUID != 0 {
 		cols.UIDs, errs[0] = mailbox.DecodeUIDs(cols.UIDs, c.packed.UIDs, mailbox.ChunkSize)
 	}
@@ -73,8 +74,11 @@ func (c *Chunk) Decode(cols *Columns, want Want) {
 	if want&WantSize != 0 {
 		cols.Sizes, errs[4] = mailbox.DecodeSizes(cols.Sizes, c.packed.Sizes, c.n)
 	}
-	if want&WantReceived != 0 {
+	if want&(WantReceived|WantSaved) != 0 {
 		cols.Received, errs[5] = mailbox.DecodeReceived(cols.Received, c.packed.Received, c.n)
+	}
+	if want&WantSaved != 0 {
+		cols.Saved, errs[6] = mailbox.DecodeSaved(cols.Saved, c.packed.Saved, cols.Received)
 	}
 	for _, err := range errs {
 		if err != nil {

@@ -54,6 +54,20 @@ func newSnapshot(meta Meta, chunks []*Chunk) *Snapshot {
 // Len is the number of messages: the highest sequence number.
 func (s *Snapshot) Len() uint32 { return s.before[len(s.chunks)] }
 
+// size is about how many octets it holds.
+func (s *Snapshot) size() int64 {
+	const chunk, snapshot = 300, 500 // a chunk's fields, and a snapshot's with the box
+	size := int64(snapshot)
+	for _, c := range s.chunks {
+		p := &c.packed
+		size += chunk + int64(len(p.UIDs)+len(p.Flags)+len(p.ModSeqs)+len(p.Emails)+len(p.Sizes)+len(p.Received)+len(p.Saved))
+	}
+	for _, k := range s.Keywords {
+		size += int64(len(k)) + 16
+	}
+	return size
+}
+
 // HasGhosts tells whether some entries are expunged behind the client's back.
 func (s *Snapshot) HasGhosts() bool { return s.ghosts }
 

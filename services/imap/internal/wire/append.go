@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"strconv"
 	"unicode/utf8"
 )
@@ -30,6 +31,14 @@ func AppendLiteral[T string | []byte](b []byte, s T) []byte {
 	b = strconv.AppendUint(b, uint64(len(s)), 10)
 	b = append(b, "}\r\n"...)
 	return append(b, s...)
+}
+
+// AppendValue writes a value that Lexer.Value reads: one with NUL as a literal8.
+func AppendValue(b, value []byte, utf8OK bool) []byte {
+	if bytes.IndexByte(value, 0) < 0 {
+		return AppendString(b, value, utf8OK)
+	}
+	return AppendLiteral(append(b, '~'), value)
 }
 
 func quotable[T string | []byte](s T, utf8OK bool) bool {

@@ -1,6 +1,9 @@
 package wire
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+)
 
 // NestingMax is how deep parentheses may nest in a command.
 const NestingMax = 20
@@ -310,7 +313,26 @@ func (l *Lexer) quoted() []byte {
 	return nil
 }
 
+// Value reads a string, a literal8 (RFC 3516 §4.4) or NIL, which is false.
+func (l *Lexer) Value() ([]byte, bool) {
+	if l.Peek() == '~' && l.PeekAt(1) == '{' {
+		l.i++
+		return l.octets(), true
+	}
+	return l.NString()
+}
+
 func (l *Lexer) literal() []byte {
+	lit := l.octets()
+	if bytes.IndexByte(lit, 0) >= 0 {
+		l.Fail("NUL in literal")
+		return nil
+	}
+	return lit
+}
+
+// octets reads a literal of whatever octets.
+func (l *Lexer) octets() []byte {
 	l.i++
 	n := l.Number64()
 	l.Accept('+')
@@ -325,12 +347,6 @@ func (l *Lexer) literal() []byte {
 		return nil
 	}
 	lit := l.b[l.i : l.i+int(n)]
-	for _, c := range lit {
-		if c == 0 {
-			l.Fail("NUL in literal")
-			return nil
-		}
-	}
 	l.i += int(n)
 	return lit
 }

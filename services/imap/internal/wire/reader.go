@@ -75,6 +75,7 @@ type Reader struct {
 	end    int     // end of what is assembled or dropped
 	w      int     // end of what was read
 
+	total    int64 // octets that src gave
 	streamed int64 // octets of a Stream literal still to be read
 	stopped  bool  // Command stopped at a Stream literal
 	nonSync  bool  // which comes without being asked for
@@ -113,6 +114,9 @@ func (r *Reader) Wait() error {
 	return r.fill()
 }
 
+// Consumed is how many octets were assembled, read as literals or dropped so far.
+func (r *Reader) Consumed() int64 { return r.total - int64(r.w-r.end) }
+
 // Ready tells whether a whole line is there already.
 func (r *Reader) Ready() bool { return bytes.IndexByte(r.buf[r.end:r.w], '\n') >= 0 }
 
@@ -133,6 +137,7 @@ func (r *Reader) fill() error {
 	for range 100 {
 		n, err := r.src.Read(r.buf[r.w:])
 		r.w += n
+		r.total += int64(n)
 		if n > 0 {
 			return nil
 		}
@@ -301,7 +306,9 @@ func (r *Reader) dropLine() (Literal, bool, error) {
 			chunk = chunk[:i+1]
 		}
 		n = appendTail(&tail, n, chunk)
-		r.advance(len(chunk))
+		if err := r.advance(len(chunk)); err != nil {
+			return Literal{}, false, err
+		}
 		if i >= 0 {
 			lit, ok := marker(tail[:n])
 			return lit, ok, nil
@@ -326,12 +333,14 @@ func appendTail(tail *[markerMax]byte, n int, chunk []byte) int {
 
 // skip drops n octets.
 func (r *Reader) skip(n int64) error {
-	if n < 0 || n > r.limits.Drop {
+	if n < 0 || n > r.limits.Drop-r.dropped {
 		return ErrFlood
 	}
 	for {
 		have := min(int64(r.w-r.end), n)
-		r.advance(int(have))
+		if err := r.advance(int(have)); err != nil {
+			return err
+		}
 		if n -= have; n == 0 {
 			return nil
 		}
@@ -341,18 +350,19 @@ func (r *Reader) skip(n int64) error {
 	}
 }
 
-// advance drops n octets of what was read.
-func (r *Reader) advance(n int) {
+// advance drops n octets of what was read. The limit is counted here, octet by octet dropped, so that it does not depend on
+// how they were cut into reads.
+func (r *Reader) advance(n int) error {
 	r.end += n
 	r.start = r.end
-	r.dropped += int64(n)
+	if r.dropped += int64(n); r.dropped > r.limits.Drop {
+		return ErrFlood
+	}
+	return nil
 }
 
 // refill reads on once all that was read is dropped.
 func (r *Reader) refill() error {
-	if r.dropped > r.limits.Drop {
-		return ErrFlood
-	}
 	r.start, r.end, r.w = 0, 0, 0
 	return r.fill()
 }
@@ -370,6 +380,7 @@ func (r *Reader) ReadLiteral(p []byte) (int, error) {
 		return n, nil
 	}
 	n, err := r.src.Read(p)
+	r.total += int64(n)
 	r.streamed -= int64(n)
 	if n > 0 {
 		return n, nil

@@ -275,6 +275,7 @@ func FuzzReader(f *testing.F) {
 	for _, s := range []string{
 		"a NOOP\r\n", "a LOGIN {3}\r\nabc {2+}\r\nde\r\nb\r\n", "a REFUSE {3+}\r\nabc {4+}\r\nwxyz\r\nb\r\n",
 		"a " + strings.Repeat("x", 300) + " {6+}\r\nc NOOP\r\nb\r\n", "{1}\r\n{2}\r\n{3}\r\n", "a ~{3+}\r\nabc\n\n\n",
+		"a " + strings.Repeat("x", 2500) + " {6+}\r\nabcdef\r\nb NOOP\r\n", "a {1500+}\r\n" + strings.Repeat("x\r\n", 700),
 	} {
 		f.Add([]byte(s), uint8(3))
 	}

@@ -20,6 +20,7 @@ type Writer struct {
 	dst    io.Writer
 	b      []byte
 	pooled *[]byte
+	total  int64 // octets handed to dst
 	err    error
 }
 
@@ -52,6 +53,9 @@ func (w *Writer) Give(b []byte) {
 // Buffered is how many octets wait to be written.
 func (w *Writer) Buffered() int { return len(w.b) }
 
+// Written is how many octets were ever given.
+func (w *Writer) Written() int64 { return w.total + int64(len(w.b)) }
+
 // Str appends text.
 func (w *Writer) Str(s string) { w.Give(append(w.Take(), s...)) }
 
@@ -65,6 +69,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	w.write()
+	w.total += int64(len(p))
 	if w.err == nil {
 		_, w.err = w.dst.Write(p)
 	}
@@ -75,6 +80,7 @@ func (w *Writer) write() {
 	if len(w.b) > 0 && w.err == nil {
 		_, w.err = w.dst.Write(w.b)
 	}
+	w.total += int64(len(w.b))
 	w.b = w.b[:0]
 }
 

@@ -32,6 +32,7 @@ type Kind string
 const (
 	Mkdir    Kind = "mkdir"
 	Create   Kind = "create"
+	Link     Kind = "link"
 	Remove   Kind = "remove"
 	Write    Kind = "write"
 	Truncate Kind = "truncate"
@@ -208,6 +209,20 @@ func (m *FS) open(path string, writable bool) (vfs.File, error) {
 		return nil, failed("open", path, syscall.EISDIR)
 	}
 	return &file{fs: m, path: path, content: c, writable: writable}, nil
+}
+
+// Link gives a file a second name.
+func (m *FS) Link(path, second string) error {
+	m.mu.Lock()
+	n, err := m.find(path)
+	m.mu.Unlock()
+	if err != nil {
+		return failed(Link, path, err)
+	}
+	if _, ok := n.(*content); !ok {
+		return failed(Link, path, syscall.EPERM)
+	}
+	return m.add(Link, second, n)
 }
 
 // List returns the names in a folder.

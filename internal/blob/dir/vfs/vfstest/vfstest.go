@@ -45,6 +45,23 @@ func Run(t *testing.T, fsys vfs.FS, root string) {
 		wantErr("List of nothing", err, fs.ErrNotExist)
 	})
 
+	t.Run("links", func(t *testing.T) {
+		f, err := fsys.Create(path("first"))
+		must("Create", err)
+		must("WriteVec", f.WriteVec([][]byte{[]byte("x")}, 0))
+		must("Close", f.Close())
+		must("Link", fsys.Link(path("first"), path("second")))
+		wantErr("Link again", fsys.Link(path("first"), path("second")), fs.ErrExist)
+		wantErr("Link of nothing", fsys.Link(path("no"), path("third")), fs.ErrNotExist)
+		must("Remove", fsys.Remove(path("first")))
+		f, err = fsys.Open(path("second"))
+		must("Open", err)
+		defer f.Close()
+		if size, err := f.Size(); size != 1 || err != nil {
+			t.Errorf("Size of what has lost its first name: %d, %v", size, err)
+		}
+	})
+
 	t.Run("files", func(t *testing.T) {
 		name := path("file")
 		_, err := fsys.Open(name)

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"context"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestErrorsSayWhatToDo: a command line that cannot be meant says so before anything is asked, and how it is written.
+func TestErrorsSayWhatToDo(t *testing.T) {
+	nowhere := filepath.Join(t.TempDir(), "ca")
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"run"}, "mailfarm run all|ROLE..."},
+		{[]string{"ban", "add"}, "mailfarm ban add ADDRESS|NETWORK"},
+		{[]string{"drain", "imap"}, "mailfarm drain --help"},
+		{[]string{"health", "--json"}, "mailfarm health --help"},
+		{[]string{"ca", "issue", "store", "--dir", nowhere}, "mailfarm ca init"},
+		{[]string{"trace", "--client", "mail.example.org"}, "IP address"},
+		{[]string{"trace", "--since", "1h", "--until", "2h"}, "--until"},
+		{[]string{"audit", "--since", "2026-02-01", "--until", "2026-01-01"}, "nothing lies between"},
+	} {
+		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
+			root := newRoot()
+			root.SetArgs(tt.args)
+			root.SetOut(io.Discard)
+			if err := root.ExecuteContext(context.Background()); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want an error with %q", err, tt.want)
+			}
+		})
+	}
+}

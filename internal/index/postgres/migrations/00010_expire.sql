@@ -1,0 +1,9 @@
+-- +goose Up
+-- uid_mark is a mailbox's UIDNEXT at a time: entries with lower UIDs have been in it since then at the latest.
+CREATE TABLE uid_mark (
+  account  BIGINT NOT NULL,
+  mailbox  BIGINT NOT NULL,
+  uid_next BIGINT NOT NULL,
+  at_ns    BIGINT NOT NULL, -- when it was first seen so
+  PRIMARY KEY (account, mailbox, uid_next)
+);

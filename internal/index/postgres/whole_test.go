@@ -1,0 +1,33 @@
+package postgres_test
+
+import (
+	"testing"
+
+	"github.com/mailfarm/mailfarm/internal/index/indextest"
+	"github.com/mailfarm/mailfarm/internal/index/postgres"
+	"github.com/mailfarm/mailfarm/internal/servers"
+)
+
+func TestWhole(t *testing.T) {
+	pg := servers.Postgres(t)
+	indextest.RunWhole(t, func(t testing.TB) indextest.WholeSubject {
+		s := indextest.WholeSubject{RetentionSubject: checkOn(t, pg).RetentionSubject, Whole: connect(t, pg, postgres.Options{}).Whole()}
+		pg.Admin(t, "TRUNCATE "+mailboxTables+", "+ledgerTables)
+		rows, err := side(t, pg).Query(t.Context(), "SELECT table_name FROM information_schema.columns WHERE table_schema = 'public' AND column_name = 'account'")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var name string
+			if err := rows.Scan(&name); err != nil {
+				t.Fatal(err)
+			}
+			s.Tables = append(s.Tables, name)
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
+}

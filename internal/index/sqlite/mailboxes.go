@@ -1,0 +1,142 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/index/unit"
+	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/internal/sqlitedb"
+)
+
+// Mailboxes is index.Mailboxes over a DB. What a write does is in package unit.
+type Mailboxes struct{ d *DB }
+
+// Mailboxes gives the mailboxes of the database.
+func (d *DB) Mailboxes() *Mailboxes { return &Mailboxes{d} }
+
+var _ index.Mailboxes = (*Mailboxes)(nil)
+
+// write runs fn in a unit of its own and flushes it. fn may run after write has returned because ctx has ended: it must
+// give its results by what it returns.
+func write[T any](ctx context.Context, d *DB, fn func(*unit.Unit, *rows) (T, error)) (T, error) {
+	type outcome struct{ v T }
+	var out *outcome
+	err := d.db.Write(ctx, func(tx *sqlitedb.Tx) error {
+		now := d.opts.Now()
+		r := &rows{d: d, tx: tx, now: now.UnixNano()}
+		u := &unit.Unit{Shared: &d.shared, Rows: r, Now: now}
+		v, err := fn(u, r)
+		if err != nil {
+			return err
+		}
+		if err := u.Flush(); err != nil {
+			return err
+		}
+		if err := r.flushThreads(); err != nil {
+			return err
+		}
+		out = &outcome{v}
+		return nil
+	})
+	if err != nil {
+		var none T
+		if errors.Is(err, sqlitedb.ErrFull) {
+			err = fmt.Errorf("%w: %w", index.ErrFull, err)
+		}
+		return none, err
+	}
+	return out.v, nil
+}
+
+// made is a mailbox and the account's MODSEQ.
+type made struct {
+	mailbox index.Mailbox
+	modSeq  mailbox.ModSeq
+}
+
+// Create is index.Mailboxes'.
+func (m *Mailboxes) Create(ctx context.Context, id mailbox.AccountID, name, specialUse string) (index.Mailbox, mailbox.ModSeq, error) {
+	v, err := write(ctx, m.d, func(u *unit.Unit, _ *rows) (v made, err error) {
+		v.mailbox, v.modSeq, err = u.Create(id, name, specialUse)
+		return v, err
+	})
+	if err != nil {
+		return index.Mailbox{}, 0, fmt.Errorf("create mailbox: %w", err)
+	}
+	return v.mailbox, v.modSeq, nil
+}
+
+// Delete is index.Mailboxes'.
+func (m *Mailboxes) Delete(ctx context.Context, id mailbox.AccountID, name string) (mailbox.ModSeq, error) {
+	seq, err := write(ctx, m.d, func(u *unit.Unit, _ *rows) (mailbox.ModSeq, error) { return u.Delete(id, name) })
+	if err != nil {
+		return 0, fmt.Errorf("delete mailbox: %w", err)
+	}
+	return seq, nil
+}
+
+// Rename is index.Mailboxes'.
+func (m *Mailboxes) Rename(ctx context.Context, id mailbox.AccountID, from, to string) (mailbox.ModSeq, error) {
+	seq, err := write(ctx, m.d, func(u *unit.Unit, _ *rows) (mailbox.ModSeq, error) { return u.Rename(id, from, to) })
+	if err != nil {
+		return 0, fmt.Errorf("rename mailbox: %w", err)
+	}
+	return seq, nil
+}
+
+// Subscribe is index.Mailboxes'.
+func (m *Mailboxes) Subscribe(ctx context.Context, id mailbox.AccountID, name string, subscribed bool) (mailbox.ModSeq, error) {
+	seq, err := write(ctx, m.d, func(u *unit.Unit, _ *rows) (mailbox.ModSeq, error) { return u.Subscribe(id, name, subscribed) })
+	if err != nil {
+		return 0, fmt.Errorf("subscribe: %w", err)
+	}
+	return seq, nil
+}
+
+// Append is index.Mailboxes'.
+func (m *Mailboxes) Append(ctx context.Context, id mailbox.AccountID, name string, messages []index.Message) (index.AppendResult, error) {
+	r, err := write(ctx, m.d, func(u *unit.Unit, _ *rows) (index.AppendResult, error) { return u.Append(id, name, messages) })
+	if err != nil {
+		return index.AppendResult{}, fmt.Errorf("append: %w", err)
+	}
+	return r, nil
+}
+
+// Copy is index.Mailboxes'.
+func (m *Mailboxes) Copy(ctx context.Context, id mailbox.AccountID, source mailbox.ID, uids mailbox.UIDSet, target string) (index.CopyResult, error) {
+	r, err := write(ctx, m.d, func(u *unit.Unit, _ *rows) (index.CopyResult, error) { return u.Copy(id, source, uids, target) })
+	if err != nil {
+		return index.CopyResult{}, fmt.Errorf("copy from mailbox %d: %w", source, err)
+	}
+	return r, nil
+}
+
+// Move is index.Mailboxes'.
+func (m *Mailboxes) Move(ctx context.Context, id mailbox.AccountID, source mailbox.ID, uids mailbox.UIDSet, target string) (index.CopyResult, error) {
+	r, err := write(ctx, m.d, func(u *unit.Unit, _ *rows) (index.CopyResult, error) { return u.Move(id, source, uids, target) })
+	if err != nil {
+		return index.CopyResult{}, fmt.Errorf("move from mailbox %d: %w", source, err)
+	}
+	return r, nil
+}
+
+// Expunge is index.Mailboxes'.
+func (m *Mailboxes) Expunge(ctx context.Context, id mailbox.AccountID, mbox mailbox.ID, uids mailbox.UIDSet, force bool) (index.ExpungeResult, error) {
+	r, err := write(ctx, m.d, func(u *unit.Unit, _ *rows) (index.ExpungeResult, error) { return u.Expunge(id, mbox, uids, force) })
+	if err != nil {
+		return index.ExpungeResult{}, fmt.Errorf("expunge in mailbox %d: %w", mbox, err)
+	}
+	return r, nil
+}
+
+// Flag is index.Mailboxes'.
+func (m *Mailboxes) Flag(ctx context.Context, c index.FlagChange) (index.FlagResult, error) {
+	r, err := write(ctx, m.d, func(u *unit.Unit, _ *rows) (index.FlagResult, error) { return u.Flag(c) })
+	if err != nil {
+		return index.FlagResult{}, fmt.Errorf("flag in mailbox %d: %w", c.Mailbox, err)
+	}
+	return r, nil
+}

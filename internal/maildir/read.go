@@ -1,0 +1,176 @@
+package maildir
+
+import (
+	"bufio"
+	"cmp"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+)
+
+// Folder is one to be read.
+type Folder struct {
+	fsys fs.FS
+	dir  string
+	// UIDValidity and UIDNext are 0 where nobody noted them.
+	UIDValidity, UIDNext uint32
+	// Messages come in the order of their UIDs, those without one behind, in the order of their names.
+	Messages []Message
+	// Doubts are what could not be read of the files beside the messages, and files that are no messages.
+	Doubts []error
+}
+
+// Is tells whether a directory is a folder.
+func Is(fsys fs.FS, dir string) bool {
+	for _, sub := range []string{"cur", "new"} {
+		if info, err := fs.Stat(fsys, join(dir, sub)); err != nil || !info.IsDir() {
+			return false
+		}
+	}
+	return true
+}
+
+// Subscriptions are the mailboxes that the owner of a Maildir++ tree is subscribed to.
+func Subscriptions(fsys fs.FS, dir string) ([]string, error) { return readSubscriptions(fsys, dir) }
+
+// Open lists a folder.
+func Open(fsys fs.FS, dir string) (*Folder, error) {
+	f := &Folder{fsys: fsys, dir: dir}
+	list, err := readUIDList(fsys, join(dir, uidList))
+	if err != nil {
+		f.Doubts = append(f.Doubts, fmt.Errorf("UIDs are not kept: %w", err))
+		list = numbers{}
+	}
+	f.UIDValidity, f.UIDNext = list.validity, list.next
+	keywords, err := readKeywords(fsys, join(dir, keywordList))
+	if err != nil {
+		f.Doubts = append(f.Doubts, fmt.Errorf("keywords are not kept: %w", err))
+	}
+	for _, sub := range []string{"cur", "new"} {
+		if err := f.list(sub, list.messages, keywords); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(f.Messages, func(a, b Message) int {
+		if (a.UID == 0) != (b.UID == 0) {
+			return cmp.Compare(b.UID, a.UID) // 0 behind
+		}
+		return cmp.Or(cmp.Compare(a.UID, b.UID), cmp.Compare(a.Path[4:], b.Path[4:]))
+	})
+	return f, nil
+}
+
+// list takes the messages of cur or new. What is read of a file besides its name is read with it.
+func (f *Folder) list(sub string, numbered map[string]known, keywords []string) error {
+	entries, err := fs.ReadDir(f.fsys, join(f.dir, sub))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if strings.HasPrefix(name, ".") {
+			continue
+		}
+		if t := e.Type(); !t.IsRegular() {
+			f.Doubts = append(f.Doubts, fmt.Errorf("%s/%s is no file", sub, name))
+			continue
+		}
+		if len(f.Messages) >= MaxListed {
+			return fmt.Errorf("more than %d messages in one folder", MaxListed)
+		}
+		unique, letters := splitName(name)
+		k := numbered[unique]
+		f.Messages = append(f.Messages, Message{Path: sub + "/" + name, Flags: flagsOf(letters, keywords), UID: k.uid, UIDL: k.uidl})
+	}
+	return nil
+}
+
+// ErrCompressed is a file that is compressed in a way that is not known.
+var ErrCompressed = errors.New("file is compressed in a way that is not known")
+
+// Read opens a message, with CRLF, and fills in its Size and Received. A file whose first line ends in CRLF is what it is;
+// one that Dovecot has compressed by gzip is read as what was compressed.
+func (f *Folder) Read(m *Message) (io.ReadCloser, error) {
+	file, err := f.fsys.Open(join(f.dir, m.Path))
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("no file")
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	m.Size, m.Received = info.Size(), info.ModTime()
+	src := bufio.NewReaderSize(file, 64<<10)
+	head, _ := src.Peek(6)
+	switch {
+	case strings.HasPrefix(string(head), "\x1f\x8b"):
+		z, err := gzip.NewReader(src)
+		if err != nil {
+			file.Close()
+			return nil, err
+		}
+		src = bufio.NewReaderSize(z, 64<<10)
+	case strings.HasPrefix(string(head), "BZh"), strings.HasPrefix(string(head), "\xfd7zXZ\x00"), strings.HasPrefix(string(head), "\x28\xb5\x2f\xfd"):
+		file.Close()
+		return nil, ErrCompressed
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{&lineReader{src: src}, file}, nil
+}
+
+// lineReader turns LF into CRLF where the first line ends in LF.
+type lineReader struct {
+	src *bufio.Reader
+	// decided tells that a line end was seen, and asIs that it was CRLF.
+	decided, asIs bool
+	last          byte
+	buf, out      []byte
+	err           error
+}
+
+func (r *lineReader) Read(p []byte) (int, error) {
+	for len(r.out) == 0 {
+		if r.err != nil {
+			return 0, r.err
+		}
+		r.fill()
+	}
+	n := copy(p, r.out)
+	r.out = r.out[n:]
+	return n, nil
+}
+
+func (r *lineReader) fill() {
+	piece, err := r.src.ReadSlice('\n')
+	if err == bufio.ErrBufferFull {
+		err = nil
+	}
+	r.err = err
+	if len(piece) == 0 {
+		return
+	}
+	if n := len(piece); piece[n-1] == '\n' && !r.asIs {
+		cr := n > 1 && piece[n-2] == '\r' || n == 1 && r.last == '\r'
+		if !r.decided {
+			r.decided, r.asIs = true, cr
+		}
+		if !cr {
+			r.buf = append(append(r.buf[:0], piece[:n-1]...), '\r', '\n')
+			r.out, r.last = r.buf, '\n'
+			return
+		}
+	}
+	r.last = piece[len(piece)-1]
+	r.buf = append(r.buf[:0], piece...)
+	r.out = r.buf
+}

@@ -1,0 +1,168 @@
+package mbox
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maxField is how much of one of the file's own fields is looked at, octets.
+const maxField = 64 << 10
+
+// ownFields are those that belong to the file and not to the message. Content-Length is one where it counts.
+var ownFields = map[string]func(m *Meta, value string){
+	"status":                  (*Meta).status,
+	"x-status":                (*Meta).status,
+	"x-keywords":              (*Meta).keywords,
+	"x-uid":                   func(m *Meta, v string) { m.UID = number32(v) },
+	"x-imapbase":              (*Meta).base,
+	"x-imap":                  func(m *Meta, v string) { m.base(v); m.Internal = true },
+	"x-mozilla-status":        (*Meta).mozilla,
+	"x-mozilla-status2":       func(*Meta, string) {},
+	"x-mozilla-keys":          (*Meta).keywords,
+	"x-mailfarm-uidl":         func(m *Meta, v string) { m.UIDL = v },
+	"x-mailfarm-saved":        (*Meta).saved,
+	"x-mailfarm-uid-validity": func(m *Meta, v string) { m.UIDValidity = number32(v) },
+}
+
+// fieldName is a line's field name in lower case, empty where it begins none.
+func fieldName(line []byte) string {
+	i := bytes.IndexByte(line, ':')
+	if i < 1 || i > 64 {
+		return ""
+	}
+	return strings.ToLower(string(bytes.TrimRight(line[:i], " \t")))
+}
+
+// Own tells of a header line that begins a field of the file's own: a message that has one of its own loses it.
+func Own(line []byte) bool {
+	_, own := ownFields[fieldName(line)]
+	return own
+}
+
+func number32(v string) uint32 {
+	n, err := strconv.ParseUint(strings.TrimSpace(v), 10, 32)
+	if err != nil {
+		return 0
+	}
+	return uint32(n)
+}
+
+func (m *Meta) add(flag string) {
+	if !slices.Contains(m.Flags, flag) && len(m.Flags) < 64 {
+		m.Flags = append(m.Flags, flag)
+	}
+}
+
+// letters are those of Status and X-Status, which programs mix up. O, "old", is not \Recent.
+var letters = map[byte]string{'R': `\Seen`, 'A': `\Answered`, 'F': `\Flagged`, 'T': `\Draft`, 'D': `\Deleted`}
+
+func (m *Meta) status(v string) {
+	for i := range len(v) {
+		if f := letters[v[i]]; f != "" {
+			m.add(f)
+		}
+	}
+}
+
+func (m *Meta) keywords(v string) {
+	for k := range strings.FieldsSeq(v) {
+		m.add(k)
+	}
+}
+
+// base reads "UIDVALIDITY last-UID keyword…", of which the keywords are those that the folder has.
+func (m *Meta) base(v string) {
+	if w := strings.Fields(v); len(w) >= 2 {
+		m.UIDValidity, m.LastUID = number32(w[0]), number32(w[1])
+	}
+}
+
+// mozilla reads the bits of X-Mozilla-Status.
+func (m *Meta) mozilla(v string) {
+	bits, err := strconv.ParseUint(v, 16, 16)
+	if err != nil {
+		return
+	}
+	for i, f := range []string{`\Seen`, `\Answered`, `\Flagged`} {
+		if bits&(1<<i) != 0 {
+			m.add(f)
+		}
+	}
+	m.Removed = bits&8 != 0
+	if bits&0x1000 != 0 {
+		m.add("$Forwarded")
+	}
+}
+
+func (m *Meta) saved(v string) {
+	if n, err := strconv.ParseInt(v, 10, 64); err == nil {
+		m.Saved = time.Unix(n, 0)
+	}
+}
+
+// header reads the fields of a header one by one. It gives the lines to keep, and takes the file's own.
+type header struct {
+	meta *Meta
+	// lengths tells that Content-Length is the file's own; length is what it said, -1: nothing.
+	lengths bool
+	length  int64
+	// begun tells that there was a field; own that the current field is the file's own, and value what it has said so far.
+	begun, own bool
+	name       string
+	value      []byte
+}
+
+// line takes the begin of a line without its end, and tells whether it is the message's.
+func (h *header) line(line []byte) (keep bool) {
+	if len(line) > 0 && (line[0] == ' ' || line[0] == '\t') && h.begun {
+		if h.own && len(h.value)+len(line) < maxField {
+			h.value = append(append(h.value, ' '), bytes.TrimSpace(line)...)
+		}
+		return !h.own
+	}
+	h.endField()
+	if !h.begun && quotes(line) == 1 {
+		return false // QUIRK: UUCP's mailers put the earlier From lines there
+	}
+	h.begun = true
+	h.name = fieldName(line)
+	_, h.own = ownFields[h.name]
+	if h.name == "content-length" || h.name == "x-uidl" {
+		_, value, _ := bytes.Cut(line, []byte(":"))
+		h.value = append(h.value[:0], bytes.TrimSpace(value)...)
+		h.other()
+		h.own = h.name == "content-length" && h.lengths
+		return !h.own
+	}
+	if h.own {
+		_, value, _ := bytes.Cut(line, []byte(":"))
+		h.value = append(h.value[:0], bytes.TrimSpace(value)...)
+	}
+	return !h.own
+}
+
+// other reads fields that the message keeps.
+func (h *header) other() {
+	if h.name == "x-uidl" {
+		if h.meta.UIDL == "" {
+			h.meta.UIDL = string(h.value)
+		}
+		return
+	}
+	if n, err := strconv.ParseInt(string(h.value), 10, 63); err == nil && n >= 0 {
+		h.length = n
+	}
+}
+
+// endField takes the field that has ended.
+func (h *header) endField() {
+	if h.own {
+		if set := ownFields[h.name]; set != nil {
+			set(h.meta, string(h.value))
+		}
+	}
+	h.own = false
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package reclaimtest
+
+const raced = false

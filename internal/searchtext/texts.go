@@ -1,0 +1,184 @@
+package searchtext
+
+import (
+	"bytes"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/mailfarm/mailfarm/internal/doctext"
+	"github.com/mailfarm/mailfarm/internal/message"
+)
+
+const (
+	// MessageMax is how much of one message is looked through, octets.
+	MessageMax = 16 << 20
+	// TextMax is how much of one part's text is, once decoded.
+	TextMax = 8 << 20
+)
+
+// Texts looks into one message; what is decoded is kept for further keys.
+type Texts struct {
+	index *message.Index
+	view  message.View
+	text  []byte // the message as readers see it, or its beginning
+
+	arena   []byte // memory for what is folded
+	parts   texts
+	headers texts
+	loose   texts
+}
+
+// texts are some of a message's, folded, once somebody asked.
+type texts struct {
+	made bool
+	all  [][]byte
+}
+
+// Reset makes t look into another message: its index, what is shown and hidden of it, and as much of it as readers see as is
+// at hand. What t gave of the last one is no longer valid.
+func (t *Texts) Reset(index *message.Index, view message.View, text []byte) {
+	*t = Texts{index: index, view: view, text: text, arena: t.arena[:0]}
+}
+
+// InText tells whether a text part, folded, holds what is looked for (RFC 9051 §6.4.4 BODY).
+func (t *Texts) InText(holds func([]byte) bool) bool {
+	return t.parts.any(holds, func() {
+		t.eachText(func(p *message.Part) { t.parts.add(t.fold(p)) })
+	})
+}
+
+// InHeaders tells whether a header, the message's or a part's, decoded and folded, holds what is looked for (TEXT).
+func (t *Texts) InHeaders(holds func([]byte) bool) bool {
+	return t.headers.any(holds, func() {
+		t.headers.add(t.header(t.slice(t.view.Header())))
+		t.index.Walk(func(path []int, p *message.Part) bool {
+			if len(path) > 0 && p.Header.Length > 0 && p.Header.Offset > 0 {
+				t.headers.add(t.header(t.slice(t.view.Overlay.SeenRange(p.Header))))
+			}
+			return true
+		})
+	})
+}
+
+// InLoose tells whether a text holds what is looked for that only FUZZY looks at: that of HTML as people see it, without its
+// tags, and that of attached documents. BODY and TEXT are about the message's own text, as it is written.
+func (t *Texts) InLoose(holds func([]byte) bool) bool {
+	return t.loose.any(holds, func() {
+		t.index.Walk(func(_ []int, p *message.Part) bool {
+			switch {
+			case p.Kind != message.Leaf:
+			case p.Is("text", "html"):
+				t.addLoose(visible(t.decode(p)))
+			case doctext.Reads(p.Type+"/"+p.Subtype, fileName(p)):
+				t.addLoose(t.document(p))
+			}
+			return true
+		})
+	})
+}
+
+func (t *Texts) addLoose(text []byte) {
+	begin := len(t.arena)
+	t.arena = Fold(t.arena, text)
+	t.loose.add(t.since(begin))
+}
+
+// document is the text of an attached document.
+func (t *Texts) document(p *message.Part) []byte {
+	r, err := message.NewDecoder(p.Encoding, bytes.NewReader(t.slice(t.view.Overlay.SeenRange(p.Body))))
+	if err != nil {
+		return nil
+	}
+	var b bytes.Buffer
+	if _, err := b.ReadFrom(io.LimitReader(r, doctext.DocumentMax+1)); err != nil {
+		return nil
+	}
+	return doctext.Text(p.Type+"/"+p.Subtype, fileName(p), b.Bytes())
+}
+
+// fileName is what a part would be stored as.
+func fileName(p *message.Part) string {
+	for _, d := range p.DispositionParams {
+		if strings.EqualFold(d.Name, "filename") {
+			return message.DecodeWords(d.Value)
+		}
+	}
+	return message.DecodeWords(p.Param("name"))
+}
+
+func (s *texts) add(text []byte) { s.all = append(s.all, text) }
+
+// any tells whether one of them holds what is looked for; make makes them the first time.
+func (s *texts) any(holds func([]byte) bool, make func()) bool {
+	if !s.made {
+		s.made = true
+		make()
+	}
+	return slices.ContainsFunc(s.all, holds)
+}
+
+// eachText calls f with the parts that are text.
+func (t *Texts) eachText(f func(*message.Part)) {
+	t.index.Walk(func(_ []int, p *message.Part) bool {
+		if p.Kind == message.Leaf && (p.Type == "text" || p.Type == "message") {
+			f(p)
+		}
+		return true
+	})
+}
+
+// slice is a section of the message, as far as it was read.
+func (t *Texts) slice(r message.Range) []byte {
+	from := min(r.Offset, int64(len(t.text)))
+	return t.text[from:min(r.End(), int64(len(t.text)))]
+}
+
+// since is what was added to the arena.
+func (t *Texts) since(begin int) []byte { return t.arena[begin:len(t.arena):len(t.arena)] }
+
+// fold decodes and folds a part's text. Most needs no decoding.
+func (t *Texts) fold(p *message.Part) []byte {
+	raw := t.slice(t.view.Overlay.SeenRange(p.Body))
+	begin := len(t.arena)
+	if asItIs(p) {
+		t.arena = Fold(t.arena, raw[:min(len(raw), TextMax)])
+	} else {
+		t.arena = FoldReader(t.arena, message.NewTextReader(p, bytes.NewReader(raw), TextMax))
+	}
+	return t.since(begin)
+}
+
+// decode is a part's text; what cannot be decoded ends it.
+func (t *Texts) decode(p *message.Part) []byte {
+	raw := t.slice(t.view.Overlay.SeenRange(p.Body))
+	if asItIs(p) {
+		return raw[:min(len(raw), TextMax)]
+	}
+	var b bytes.Buffer
+	b.ReadFrom(message.NewTextReader(p, bytes.NewReader(raw), TextMax))
+	return b.Bytes()
+}
+
+// asItIs tells whether a part's text stands for itself.
+func asItIs(p *message.Part) bool {
+	switch p.Encoding {
+	case "", "7bit", "8bit", "binary":
+	default:
+		return false
+	}
+	charset := p.Param("charset")
+	return charset == "" || strings.EqualFold(charset, "us-ascii") || strings.EqualFold(charset, "utf-8")
+}
+
+// header is a header's fields, decoded and folded, a line each.
+func (t *Texts) header(header []byte) []byte {
+	begin := len(t.arena)
+	message.EachField(header, func(name, value []byte) bool {
+		t.arena = append(Fold(t.arena, name), ':')
+		t.arena = FoldValue(t.arena, value)
+		t.arena = append(t.arena, '\n')
+		return true
+	})
+	return t.since(begin)
+}

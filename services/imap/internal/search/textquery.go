@@ -1,0 +1,46 @@
+package search
+
+import (
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
+)
+
+// TextQuery is what the full-text index can tell of the key: no message matches the key that does not match the query. It is
+// nil where nothing can be told, as of NOT and of what is no text.
+func (k *Key) TextQuery() *storev1.TextQuery {
+	switch k.op {
+	case opAnd:
+		all := &storev1.TextQuery{}
+		for _, kid := range k.kids {
+			if q := kid.TextQuery(); q != nil {
+				all.All = append(all.All, q)
+			}
+		}
+		if len(all.All) == 0 {
+			return nil
+		}
+		return all
+	case opOr:
+		a, b := k.kids[0].TextQuery(), k.kids[1].TextQuery()
+		if a == nil || b == nil {
+			return nil
+		}
+		return &storev1.TextQuery{Any: []*storev1.TextQuery{a, b}}
+	case opAddress, opSubject, opHeader, opBody, opText:
+		return k.leafQuery()
+	}
+	return nil
+}
+
+// trigram is the shortest text that the index knows of.
+const trigram = 3
+
+func (k *Key) leafQuery() *storev1.TextQuery {
+	if len(k.text) < trigram {
+		return nil
+	}
+	q := &storev1.TextQuery{Substring: k.text}
+	if len(k.words) > 0 {
+		q = &storev1.TextQuery{Any: []*storev1.TextQuery{q, {Stems: k.words}}}
+	}
+	return q
+}

@@ -1,0 +1,86 @@
+package imap_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// benchSizes are the mailboxes of BenchmarkSingle; IMAP_BENCH_SIZES names others, such as 300000.
+func benchSizes(b *testing.B) []int {
+	names := "1000,10000,100000"
+	if s := os.Getenv("IMAP_BENCH_SIZES"); s != "" {
+		names = s
+	}
+	var sizes []int
+	for _, s := range strings.Split(names, ",") {
+		n, err := strconv.Atoi(s)
+		check(b, err)
+		sizes = append(sizes, n)
+	}
+	return sizes
+}
+
+// BenchmarkSingle times commands about one message, or about none, in mailboxes of growing size: what one costs should not
+// depend on the size. "first" has nobody else in the mailbox's recent past; "warm" has had a session before.
+func BenchmarkSingle(b *testing.B) {
+	f := startFarm(b, nil)
+	text := strings.ReplaceAll(strings.Join(numbered(0, 1), ""), "\n", "\r\n")
+	for _, n := range benchSizes(b) {
+		user, account := f.account(b)
+		for at := 0; at < n; at += 5000 {
+			f.fill(b, account, "INBOX", numbered(at, min(n, at+5000))...)
+		}
+		login := func(b *testing.B) *lineConn {
+			c := dial(b, f.addr, false)
+			c.readLine()
+			roundTrip(b, c, "LOGIN "+user+" "+quote(password))
+			return c
+		}
+		flags := [2]string{"+FLAGS", "-FLAGS"}
+		for _, op := range []struct {
+			name string
+			run  func(b *testing.B, c, other *lineConn, i int)
+		}{
+			{"select", func(b *testing.B, c, _ *lineConn, _ int) { roundTrip(b, c, "SELECT INBOX") }},
+			{"select-changed", func(b *testing.B, c, other *lineConn, i int) {
+				roundTrip(b, other, "UID STORE 7 "+flags[i&1]+".SILENT (\\Flagged)")
+				roundTrip(b, c, "SELECT INBOX")
+			}},
+			{"store", func(b *testing.B, c, _ *lineConn, i int) {
+				roundTrip(b, c, "STORE "+strconv.Itoa(1+rand.IntN(n))+" "+flags[i&1]+" (\\Flagged)")
+			}},
+			{"fetch-body", func(b *testing.B, c, _ *lineConn, _ int) {
+				roundTrip(b, c, "FETCH "+strconv.Itoa(1+rand.IntN(n))+" BODY.PEEK[]")
+			}},
+			{"fetch-flags", func(b *testing.B, c, _ *lineConn, _ int) {
+				roundTrip(b, c, "FETCH "+strconv.Itoa(1+rand.IntN(n))+" (UID FLAGS)")
+			}},
+			{"noop", func(b *testing.B, c, _ *lineConn, _ int) { roundTrip(b, c, "NOOP") }},
+			{"append", func(b *testing.B, c, _ *lineConn, _ int) {
+				roundTrip(b, c, fmt.Sprintf("APPEND INBOX {%d+}\r\n%s", len(text), text))
+			}},
+		} {
+			b.Run(fmt.Sprintf("%s/%d", op.name, n), func(b *testing.B) {
+				c := login(b)
+				defer c.Close()
+				var other *lineConn
+				if op.name == "select-changed" {
+					other = login(b)
+					defer other.Close()
+					roundTrip(b, other, "SELECT INBOX")
+				}
+				if op.name != "select" {
+					roundTrip(b, c, "SELECT INBOX")
+				}
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i++ {
+					op.run(b, c, other, i)
+				}
+			})
+		}
+	}
+}

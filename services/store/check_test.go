@@ -1,0 +1,87 @@
+package store_test
+
+import (
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/mailfarm/mailfarm/internal/blob"
+	"github.com/mailfarm/mailfarm/internal/blob/blobtest"
+	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/index/kept"
+	"github.com/mailfarm/mailfarm/internal/message"
+	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
+	"github.com/mailfarm/mailfarm/services/store"
+)
+
+// check looks through an account and tells what it found.
+func (r *role) check(t *testing.T, account uint64, repair bool) (found []*storev1.CheckFinding) {
+	t.Helper()
+	stream, err := r.checks.Check(t.Context(), &storev1.CheckRequest{Accounts: []uint64{account}, Repair: repair})
+	for err == nil {
+		var resp *storev1.CheckResponse
+		if resp, err = stream.Recv(); err == nil {
+			found = append(found, resp.GetFindings()...)
+		}
+	}
+	if !errors.Is(err, io.EOF) {
+		t.Fatalf("Check: %v", err)
+	}
+	return found
+}
+
+// spoil changes rows behind everybody's back.
+func (r *role) spoil(t *testing.T, query string, args ...any) {
+	t.Helper()
+	if err := r.db.WriteSQL(t.Context(), func(tx kept.SQL) error {
+		_, err := tx.Exec(query, args...)
+		return err
+	}); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+}
+
+// put files a message in INBOX of account 1 under an overlay, with what is said to be its part index.
+func (r *role) put(t *testing.T, seed uint64, overlay *mailv1.Overlay, body []byte, partIndex []byte) {
+	t.Helper()
+	m := blobtest.NewMessage(seed, len(body))
+	m.Meta.Kind, m.Body = blob.Appended, body
+	id := blobtest.Commit(t, r.blobs, m)
+	if _, err := r.db.Mailboxes().Append(t.Context(), 1, index.Inbox, []index.Message{
+		{Blob: id, Overlay: overlay, PartIndex: partIndex, Size: int64(len(body)), Received: time.Unix(1, 0)}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func partIndex(t *testing.T, body []byte) []byte {
+	t.Helper()
+	var x message.Indexer
+	x.Write(body)
+	ix, err := x.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ix.Encode(nil)
+}
+
+// TestRecoveredHasItsVisibleSize files a message with an overlay that nothing names any more: its entry tells what a reader sees.
+func TestRecoveredHasItsVisibleSize(t *testing.T) {
+	r := start(t, store.Config{})
+	b := body(1000)
+	r.put(t, 1, &mailv1.Overlay{Prefix: []byte("X-Spam: yes\r\n")}, b, partIndex(t, b))
+	r.spoil(t, "DELETE FROM chunk WHERE account = 1")
+	r.spoil(t, "UPDATE mailbox SET messages = 0, unseen = 0, size = 0 WHERE account = 1")
+	r.spoil(t, "UPDATE account SET messages = 0, size = 0 WHERE account = 1")
+	found := r.check(t, 1, true)
+	if len(found) != 1 || found[0].GetWhat() != "orphan" || found[0].GetRepaired() == "" {
+		t.Fatalf("Check: %v", found)
+	}
+	if size := r.list(t, 1)["Recovered"].GetSize(); size != int64(len(b)+13) {
+		t.Errorf("the folder has %d octets, a reader sees %d", size, len(b)+13)
+	}
+	if found := r.check(t, 1, false); len(found) != 0 {
+		t.Errorf("Check after it: %v", found)
+	}
+}

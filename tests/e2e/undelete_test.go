@@ -1,0 +1,178 @@
+package e2e
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+
+	"github.com/mailfarm/mailfarm/tests/harness"
+)
+
+type removedList struct {
+	Messages []struct {
+		ID, Folder, How, From, Subject string
+		Flags                          []string
+	}
+	Next string
+}
+
+type restored struct {
+	Restored, Present, Gone int
+	Folders                 []string
+}
+
+// bodies are the messages of a folder, sorted.
+func bodies(f *harness.Farm, user, folder string) (list [][]byte) {
+	for _, m := range f.Mailbox(user, folder) {
+		list = append(list, m.Raw)
+	}
+	slices.SortFunc(list, bytes.Compare)
+	return list
+}
+
+func sameBodies(t *testing.T, what string, got, want [][]byte) {
+	t.Helper()
+	if !slices.EqualFunc(got, want, bytes.Equal) {
+		t.Errorf("%s: %d messages, want the %d that were there, octet by octet", what, len(got), len(want))
+	}
+}
+
+// TestUndelete deletes by IMAP and brings back by the operator's verbs.
+func TestUndelete(t *testing.T) {
+	f := harness.StartDev(t)
+	seed(t, f, "undelete", alice)
+	before := bodies(f, alice, "INBOX")
+	if len(before) < 2 {
+		t.Fatalf("%d messages", len(before))
+	}
+	atFirst := time.Now()
+	c := f.IMAPClient(alice)
+	defer c.Close()
+	must := func(what string, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	_, err := c.Select("INBOX", nil).Wait()
+	must("SELECT", err)
+	must("STORE", c.Store(imap.SeqSet{{Start: 1, Stop: 0}}, &imap.StoreFlags{Op: imap.StoreFlagsAdd, Flags: []imap.Flag{imap.FlagDeleted, imap.FlagFlagged}}, nil).Close())
+	must("EXPUNGE", c.Expunge().Close())
+	sameBodies(t, "expunged", bodies(f, alice, "INBOX"), nil)
+
+	list := fromJSON[removedList](t, f, "undelete", "list", alice)
+	if len(list.Messages) != len(before) || list.Messages[0].How != "expunged" || list.Messages[0].Folder != "INBOX" || list.Messages[0].Subject == "" {
+		t.Fatalf("undelete list: %+v", list)
+	}
+	one := fromJSON[restored](t, f, "undelete", "restore", alice, "--message", list.Messages[0].ID)
+	if one.Restored != 1 || !slices.Equal(one.Folders, []string{"INBOX"}) {
+		t.Errorf("restore of one: %+v", one)
+	}
+	if dry := fromJSON[restored](t, f, "undelete", "restore", alice, "--dry-run"); dry.Restored != len(before)-1 {
+		t.Errorf("restore --dry-run: %+v", dry)
+	}
+	if all := fromJSON[restored](t, f, "undelete", "restore", alice); all.Restored != len(before)-1 {
+		t.Errorf("restore of all: %+v", all)
+	}
+	sameBodies(t, "restored", bodies(f, alice, "INBOX"), before)
+	if again := fromJSON[restored](t, f, "undelete", "restore", alice); again.Restored != 0 {
+		t.Errorf("restore again: %+v", again)
+	}
+	sameBodies(t, "restored twice", bodies(f, alice, "INBOX"), before)
+	// The flags are as they were, but for \Deleted.
+	_, err = c.Select("INBOX", nil).Wait()
+	must("SELECT", err)
+	found, err := c.Search(&imap.SearchCriteria{Flag: []imap.Flag{imap.FlagFlagged}, NotFlag: []imap.Flag{imap.FlagDeleted}}, nil).Wait()
+	if must("SEARCH", err); len(found.AllSeqNums()) != len(before) {
+		t.Errorf("%d messages have their flags, want %d", len(found.AllSeqNums()), len(before))
+	}
+
+	// A folder as it was at a time, in a new folder; and one that was deleted.
+	at := fromJSON[restored](t, f, "undelete", "restore", alice, "--folder", "INBOX", "--at", atFirst.Format(time.RFC3339Nano))
+	if at.Restored != len(before) || len(at.Folders) != 1 {
+		t.Fatalf("restore --at: %+v", at)
+	}
+	sameBodies(t, at.Folders[0], bodies(f, alice, at.Folders[0]), before)
+	must("DELETE", c.Delete(at.Folders[0]).Wait())
+	if back := fromJSON[restored](t, f, "undelete", "restore", alice, "--folder", at.Folders[0], "--all"); back.Restored != len(before) {
+		t.Errorf("restore of a folder: %+v", back)
+	}
+	sameBodies(t, "deleted folder", bodies(f, alice, at.Folders[0]), before)
+
+	refused(t, f, []string{"undelete", "list", "nobody@example.org"}, "no account", "undelete accounts")
+	refused(t, f, []string{"undelete", "restore", alice, "--at", "1h"}, "--folder")
+	f.CLI("hold", "set", alice, "--reason", "case 12")
+	if holds := fromJSON[[]struct{ Account, Reason string }](t, f, "hold", "list"); len(holds) != 1 || holds[0].Account != alice || holds[0].Reason != "case 12" {
+		t.Errorf("hold list: %+v", holds)
+	}
+	f.CLI("hold", "clear", alice)
+	f.CLI("retention", "set", alice, "90d", "--folder", "Work")
+	if rules := fromJSON[[]struct{ Of, Folder, Keep string }](t, f, "retention", "list"); len(rules) != 2 || rules[1].Of != alice || rules[1].Keep != "2160h0m0s" {
+		t.Errorf("retention list: %+v", rules)
+	}
+}
+
+// TestUndeleteAccount removes an account and brings it back with its mail.
+func TestUndeleteAccount(t *testing.T) {
+	f := harness.StartDev(t)
+	seed(t, f, "account", alice)
+	before := bodies(f, alice, "INBOX")
+	f.CLI("account", "remove", alice)
+	if mayLogIn(t, f, alice, devPass) {
+		t.Error("an account that was removed lets in")
+	}
+	f.CLI("undelete", "account", alice)
+	sameBodies(t, "account", bodies(f, alice, "INBOX"), before)
+	refused(t, f, []string{"undelete", "account", alice}, "no removed account")
+}
+
+// TestExpire applies a rule, and brings back what went.
+func TestExpire(t *testing.T) {
+	f := harness.StartDev(t, "--config", harness.ConfigFile(t, "store:\n  expire:\n    - {folder: INBOX, keep: 1}\n"))
+	seed(t, f, "expire", alice)
+	before := bodies(f, alice, "INBOX")
+	type expired struct{ Messages int }
+	if dry := fromJSON[expired](t, f, "expire", "run", alice, "--dry-run"); dry.Messages != len(before)-1 {
+		t.Errorf("expire --dry-run: %+v", dry)
+	}
+	sameBodies(t, "dry run", bodies(f, alice, "INBOX"), before)
+	if run := fromJSON[expired](t, f, "expire", "run"); run.Messages != len(before)-1 {
+		t.Errorf("expire: %+v", run)
+	}
+	if left := bodies(f, alice, "INBOX"); len(left) != 1 {
+		t.Errorf("%d messages are left", len(left))
+	}
+	f.CLI("undelete", "restore", alice)
+	sameBodies(t, "restored", bodies(f, alice, "INBOX"), before)
+}
+
+// TestFsck finds nothing where all is well, kept messages and bodies included.
+func TestFsck(t *testing.T) {
+	f := harness.StartDev(t)
+	seed(t, f, "fsck", alice)
+	before := bodies(f, alice, "INBOX")
+	c := f.IMAPClient(alice)
+	defer c.Close()
+	if _, err := c.Select("INBOX", nil).Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Store(imap.SeqSet{{Start: 1, Stop: 1}}, &imap.StoreFlags{Op: imap.StoreFlagsAdd, Flags: []imap.Flag{imap.FlagDeleted}}, nil).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Expunge().Close(); err != nil {
+		t.Fatal(err)
+	}
+	type report struct {
+		Accounts, Messages, Bodies, Left int
+		Findings                         []struct{ What, Detail string }
+	}
+	for _, args := range [][]string{{"fsck", alice, "--bodies"}, {"fsck", "--bodies", "--repair"}} {
+		if r := fromJSON[report](t, f, args...); r.Accounts < 1 || r.Messages < len(before) || r.Bodies < len(before) || r.Left != 0 || len(r.Findings) != 0 {
+			t.Errorf("mailfarm %v: %+v, want %d messages and nothing found", args, r, len(before))
+		}
+	}
+	refused(t, f, []string{"fsck", "nobody@example.org"}, "no account")
+}
