@@ -124,7 +124,7 @@ func (s *Service) putAccount(ctx context.Context, mode account.Mode, addr accoun
 func (s *Service) change(mode account.Mode, addr account.Address, cred credential.Credential) account.Change {
 	now := s.now()
 	return account.Change{Mode: mode, Account: account.Account{
-		ID: mailbox.AccountID(mailbox.NewID(now)), Address: addr.String(), Credential: cred.String(), Created: now,
+		ID: mailbox.AccountID(s.ids.Next(now)), Address: addr.String(), Credential: cred.String(), Created: now,
 	}}
 }
 

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/mailfarm/mailfarm/internal/account"
+	"github.com/mailfarm/mailfarm/internal/mailbox"
 	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
 )
 
@@ -28,6 +29,7 @@ type Service struct {
 	store    account.Store
 	log      *slog.Logger
 	now      func() time.Time
+	ids      mailbox.IDs
 	metrics  *metrics
 	roles    map[string]bool // canonical local-parts that no account may have
 	cache    *cache

@@ -97,7 +97,7 @@ func (u *Unit) putEmail(a *Account, m *index.Message) (mailbox.EmailID, error) {
 	if err != nil {
 		return 0, fmt.Errorf("encode overlay: %w", err)
 	}
-	id := mailbox.EmailID(u.ids.next(u.Now))
+	id := mailbox.EmailID(u.ids.Next(u.Now))
 	if err := u.Rows.PutEmail(a, id, u.thread(id, m), m, overlay); err != nil {
 		return 0, fmt.Errorf("write email: %w", err)
 	}

@@ -96,7 +96,7 @@ func (u *Unit) create(a *Account, name, specialUse string) (*Box, error) {
 func (u *Unit) make(a *Account, name, specialUse string) (*Box, error) {
 	a.UIDValidity++
 	b := &Box{Mailbox: index.Mailbox{
-		ID:            mailbox.ID(u.ids.next(u.Now)),
+		ID:            mailbox.ID(u.ids.Next(u.Now)),
 		Name:          name,
 		SpecialUse:    specialUse,
 		UIDValidity:   a.UIDValidity,

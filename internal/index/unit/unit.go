@@ -23,7 +23,7 @@ type Shared struct {
 	QuotaLevels []int
 	// Fault, where it is set, is asked between the steps of a write; an error makes the write fail there. For tests.
 	Fault func(step string) error
-	ids   idSource
+	ids   mailbox.IDs
 	// chunks keeps the memory of unpacked chunks.
 	chunks sync.Pool
 }
