@@ -26,8 +26,9 @@ func newExport() *cobra.Command {
 of one (the default where PATH ends in .zip).
 
 What is written imports again, by ` + "`mailfarm import`" + ` or by other programs, with flags, keywords, dates, UIDs and UIDVALIDITY. A Maildir
-keeps every octet of every message; mbox does not keep lines that end otherwise than in CRLF, nor header fields that are its own
-(Status, X-Status, X-Keywords, X-UID), and the report counts such messages. Subscriptions are in a Maildir only.
+keeps every octet of every message; mbox does not keep lines that end otherwise than in CRLF, and the report counts such messages.
+Subscriptions are in a Maildir only. A folder whose name is too long for files, or that a Maildir cannot have, is called otherwise
+there; the report tells that, and an import gives it its name again.
 
 An export to a Maildir that was cut off is given again and goes on; messages that are gone here since stay there. Files of mbox
 and zip are written anew, and have their names once they are whole.
@@ -119,7 +120,11 @@ func (d *door) printExported(w io.Writer, r *exporter.Report) error {
 			fmt.Fprintf(w, "left: %d more, with --json\n", len(r.Left)-i)
 			break
 		}
-		fmt.Fprintf(w, "left: %s, UID %d: %s\n", l.Folder, l.UID, oneLine(l.Why, 200))
+		where := oneLine(l.Folder, 200)
+		if l.UID != 0 {
+			where += fmt.Sprintf(", UID %d", l.UID)
+		}
+		fmt.Fprintf(w, "left: %s: %s\n", where, oneLine(l.Why, 200))
 	}
 	printLeft(w, nil, nil, r.Notes)
 	return left

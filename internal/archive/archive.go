@@ -94,6 +94,8 @@ type Reader interface {
 	Kind() string
 	// Doubts are files beside the messages that could not be read.
 	Doubts() []error
+	// Notes are, behind the last message, what whoever reads the report should know of those that were read.
+	Notes() []string
 	Close() error
 }
 
@@ -106,9 +108,7 @@ type Message struct {
 	Received, Saved time.Time
 	UID             uint32
 	UIDL            string
-	// Left, where it is set, is why the message is not to be taken.
-	Left string
-	open func(*Message) (io.ReadCloser, error)
+	open            func(*Message) (io.ReadCloser, error)
 }
 
 // Open reads the message, with CRLF; any number of times.
@@ -210,8 +210,17 @@ func (a *Archive) openFile(path string) error {
 	if err != nil {
 		return err
 	}
+	if err := r.Close(); err != nil {
+		return err
+	}
+	begin, err := a.fsys.Open(base)
+	if err != nil {
+		return err
+	}
+	defer begin.Close()
+	f.learn(begin, nil)
 	a.Folders = []*Folder{f}
-	return r.Close() // alone, it needs no UIDVALIDITY beforehand
+	return nil
 }
 
 // mailboxOf is the mailbox that a file's name stands for.

@@ -29,6 +29,7 @@ type mboxReader struct {
 	validity uint32
 	next     uint32
 	begun    bool // the first message was met
+	removed  int
 }
 
 func openMbox(fsys fs.FS, path string, dialect mbox.Dialect) (Reader, error) {
@@ -103,7 +104,14 @@ func (g *guard) Read(p []byte) (int, error) {
 func (r *mboxReader) Kind() string           { return "mbox (" + r.file.Dialect().String() + ")" }
 func (r *mboxReader) Numbers() (v, n uint32) { return r.validity, r.next }
 func (r *mboxReader) Doubts() []error        { return nil }
-func (r *mboxReader) Close() error           { return r.close() }
+
+func (r *mboxReader) Notes() []string {
+	if r.removed == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%d messages had been deleted by the program that kept the file, which was not yet compacted: they come with the flag \\Deleted", r.removed)}
+}
+func (r *mboxReader) Close() error { return r.close() }
 
 func (r *mboxReader) Next() (*Message, error) {
 	for {
@@ -122,7 +130,7 @@ func (r *mboxReader) Next() (*Message, error) {
 		out := &Message{Where: fmt.Sprintf("%s, octet %d", r.path, m.Offset), Flags: m.Flags, Received: m.Received, Saved: m.Saved, UID: m.UID, UIDL: m.UIDL,
 			open: func(*Message) (io.ReadCloser, error) { return io.NopCloser(m.Open()), nil }}
 		if m.Removed {
-			out.Left = "deleted by the program that kept the file, which was not yet compacted"
+			r.removed++
 		}
 		return out, nil
 	}
@@ -146,6 +154,7 @@ func openMaildir(fsys fs.FS, path string) (Reader, error) {
 func (r *maildirReader) Kind() string           { return "Maildir" }
 func (r *maildirReader) Numbers() (v, n uint32) { return r.folder.UIDValidity, r.folder.UIDNext }
 func (r *maildirReader) Doubts() []error        { return r.folder.Doubts }
+func (r *maildirReader) Notes() []string        { return nil }
 func (r *maildirReader) Close() error           { return nil }
 
 func (r *maildirReader) Next() (*Message, error) {

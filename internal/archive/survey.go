@@ -118,11 +118,14 @@ func (a *Archive) walkMaildir(dir, name string, depth int) error {
 	if err != nil {
 		a.doubt(path.Join(dir, "subscriptions"), err)
 	}
-	add := func(at, mailbox string) {
-		a.Folders = append(a.Folders, &Folder{Name: mailbox, Path: at, Subscribed: mailbox == "INBOX" || slices.Contains(subscribed, mailbox),
-			UIDValidity: maildir.UIDValidity(a.fsys, at), open: func() (Reader, error) { return openMaildir(a.fsys, at) }})
+	add := func(at, mailbox string) *Folder {
+		f := &Folder{Name: mailbox, Path: at, UIDValidity: maildir.UIDValidity(a.fsys, at), open: func() (Reader, error) { return openMaildir(a.fsys, at) }}
+		a.Folders = append(a.Folders, f)
+		return f
 	}
+	begin := len(a.Folders)
 	add(dir, own)
+	var plain []*Folder // those whose directory alone tells the name
 	entries, err := fs.ReadDir(a.fsys, dir)
 	if err != nil {
 		return err
@@ -133,18 +136,54 @@ func (a *Archive) walkMaildir(dir, name string, depth int) error {
 			continue
 		}
 		if strings.HasPrefix(base, ".") {
-			mailbox := below(name, maildir.FolderName(base))
-			if top {
-				mailbox = strings.TrimPrefix(mailbox, "INBOX/") // Courier's and Dovecot's prefix
+			mailbox, noted, err := maildir.Mailbox(a.fsys, at)
+			if err != nil {
+				a.doubt(at, fmt.Errorf("the folder's name is not kept: %w", err))
 			}
-			add(at, mailbox)
+			f := add(at, below(name, mailbox))
+			if !noted {
+				plain = append(plain, f)
+			}
 			continue
 		}
 		if err := a.walkMaildir(at, below(name, maildir.DecodeName(base)), depth+1); err != nil {
 			return err
 		}
 	}
+	all := a.Folders[begin:]
+	if top {
+		subscribed = cutPrefix(all, plain, subscribed)
+	}
+	for _, f := range all {
+		f.Subscribed = f.Subscribed || f.Name == "INBOX" || slices.Contains(subscribed, f.Name)
+	}
 	return nil
+}
+
+// prefix is what some servers have before all folders beside INBOX: it belongs to none of them.
+const prefix = "INBOX/"
+
+// cutPrefix takes it away where all that can have it do, and no two folders are called the same then; from subscriptions too.
+func cutPrefix(all, plain []*Folder, subscribed []string) []string {
+	names := map[string]bool{}
+	for _, f := range all {
+		names[f.Name] = true
+	}
+	for _, f := range plain {
+		name, ok := strings.CutPrefix(f.Name, prefix)
+		if !ok || names[name] || strings.EqualFold(name, "INBOX") {
+			return subscribed
+		}
+	}
+	for _, f := range plain {
+		f.Name = f.Name[len(prefix):]
+	}
+	if len(plain) > 0 {
+		for _, s := range subscribed {
+			subscribed = append(subscribed, strings.TrimPrefix(s, prefix))
+		}
+	}
+	return subscribed
 }
 
 // file takes a file if it is an mbox. An empty one is a folder without messages where its name has nothing else to say.
@@ -180,27 +219,31 @@ func (a *Archive) file(at, name string) error {
 		a.Format = Mbox
 	}
 	folder := a.mboxFolder(at, name)
-	folder.UIDValidity = a.validityOf(f, head[:n])
+	folder.learn(f, head[:n])
 	a.Folders = append(a.Folders, folder)
 	return nil
 }
 
-// validityOf reads the begin of an mbox, of which some was read already.
-func (a *Archive) validityOf(f io.Reader, head []byte) uint32 {
+// learn reads the begin of an mbox, of which some was read already: UIDVALIDITY, and the name where the file's is another one.
+// What cannot be read is told where the folder is.
+func (fo *Folder) learn(f io.Reader, head []byte) {
 	more, err := io.ReadAll(io.LimitReader(f, 64<<10))
 	if err != nil {
-		return 0 // told where the folder is read
+		return
 	}
 	text := append(head, more...)
 	file, err := mbox.Open(bytes.NewReader(text), int64(len(text)), mbox.RD)
 	if err != nil {
-		return 0
+		return
 	}
 	m, err := file.Next()
 	if err != nil {
-		return 0
+		return
 	}
-	return m.UIDValidity
+	fo.UIDValidity = m.UIDValidity
+	if mailbox, ok := trueName(fo.Path, m.Folder); ok {
+		fo.Name = mailbox
+	}
 }
 
 func (a *Archive) mboxFolder(at, name string) *Folder {

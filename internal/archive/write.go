@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -48,8 +50,8 @@ type FolderWriter interface {
 	Has(m *Item) (there bool, lost []string, err error)
 	// Put writes a message in the order of UIDs; text is read more than once. changed tells that not every octet could be kept.
 	Put(m *Item, text io.ReadSeeker) (lost []string, changed bool, err error)
-	// Renamed tells that the folder's name could not be kept.
-	Renamed() bool
+	// Called is what the folder is called where it was written, if its name could not be had there; an import knows it nevertheless.
+	Called() string
 	Close() error
 }
 
@@ -119,8 +121,8 @@ type maildirFolder struct {
 	info FolderInfo
 }
 
-func (f *maildirFolder) Renamed() bool { return f.sink.Lossy }
-func (f *maildirFolder) Close() error  { return f.sink.Close(f.info.UIDNext) }
+func (f *maildirFolder) Called() string { return f.sink.Directory }
+func (f *maildirFolder) Close() error   { return f.sink.Close(f.info.UIDNext) }
 
 func toMaildir(m *Item) *maildir.Message {
 	return &maildir.Message{UID: m.UID, UIDL: m.UIDL, Flags: m.Flags, Received: m.Received}
@@ -145,8 +147,45 @@ type target interface {
 type mboxWriter struct {
 	dialect mbox.Dialect
 	create  func(name string) (target, error)
-	// current is the file that is not whole yet.
+	// current is the file that is not whole yet, taken are the names of all.
 	current target
+	taken   map[string]bool
+}
+
+const (
+	// maxComponent is the longest name that file systems take, octets, but for partSuffix; maxPath is for all of a path below the root.
+	maxComponent = 255 - len(partSuffix)
+	maxPath      = 2000
+)
+
+// fileOf is the file of a mailbox; where it would be too long it lies at the top, called much like it, and its first message
+// tells the mailbox, which folder is.
+func (w *mboxWriter) fileOf(mailbox string) (file, folder string) {
+	name := mailbox
+	if maildir.DecodeName(name) != name { // it would be read as another one
+		name = maildir.EncodeName(name)
+	}
+	file = strings.ReplaceAll(name, "/", ".sbd/") + ".mbox"
+	fits := len(file) <= maxPath && !w.taken[file]
+	for level := range strings.SplitSeq(file, "/") {
+		fits = fits && len(level) <= maxComponent
+	}
+	if fits {
+		return file, ""
+	}
+	last := name[strings.LastIndexByte(name, '/')+1:]
+	for try := 0; ; try++ {
+		if file = maildir.Shorten(last, mailbox, 100, try) + ".mbox"; !w.taken[file] || try > 8 {
+			return file, url.PathEscape(mailbox)
+		}
+	}
+}
+
+// trueName is the mailbox that the first message of a file tells, if the file is called as fileOf calls it then.
+func trueName(file, folder string) (mailbox string, ok bool) {
+	base, _ := strings.CutSuffix(path.Base(file), ".mbox")
+	mailbox, err := url.PathUnescape(folder)
+	return mailbox, folder != "" && err == nil && maildir.Shortened(base, mailbox)
 }
 
 func (w *mboxWriter) Close([]string) error { return nil } // nothing in a tree of mboxes tells subscriptions
@@ -158,35 +197,47 @@ func (w *mboxWriter) Abort() {
 }
 
 func (w *mboxWriter) Folder(info FolderInfo) (FolderWriter, error) {
-	name := info.Name
-	if maildir.DecodeName(name) != name { // it would be read as another one
-		name = maildir.EncodeName(name)
-	}
-	t, err := w.create(strings.ReplaceAll(name, "/", ".sbd/") + ".mbox")
+	file, folder := w.fileOf(info.Name)
+	t, err := w.create(file)
 	if err != nil {
 		return nil, err
 	}
+	if w.taken == nil {
+		w.taken = map[string]bool{}
+	}
+	w.taken[file] = true
 	w.current = t
-	return &mboxFolder{info: info, target: t, w: mbox.NewWriter(t, w.dialect)}, nil
+	f := &mboxFolder{info: info, folder: folder, target: t, w: mbox.NewWriter(t, w.dialect)}
+	if folder != "" {
+		f.called = file
+	}
+	return f, nil
 }
 
 type mboxFolder struct {
-	info   FolderInfo
-	target target
-	w      *mbox.Writer
-	begun  bool
+	info FolderInfo
+	// folder is told in the first message, and called where that is needed.
+	folder, called string
+	target         target
+	w              *mbox.Writer
+	begun          bool
 }
 
 func (f *mboxFolder) Has(*Item) (bool, []string, error) { return false, nil, nil }
-func (f *mboxFolder) Renamed() bool                     { return false }
+func (f *mboxFolder) Called() string                    { return f.called }
 
-// notes are in a message of its own where a folder has none: it tells UIDVALIDITY, and programs know not to show it.
-const notes = "Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\r\nX-IMAP: %d %010d\r\n\r\nThe numbers of a folder without messages.\r\n"
+// notes are a message of its own where a folder has none: it tells UIDVALIDITY, and programs know not to show it.
+const notes = "Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\r\n\r\nThe numbers of a folder without messages.\r\n"
+
+// first is what the first message of the file tells of the folder.
+func (f *mboxFolder) first(m *mbox.Meta) *mbox.Meta {
+	m.UIDValidity, m.LastUID, m.Folder = f.info.UIDValidity, f.info.UIDNext-1, f.folder
+	return m
+}
 
 func (f *mboxFolder) Close() error {
 	if !f.begun {
-		text := fmt.Sprintf(notes, f.info.UIDValidity, f.info.UIDNext-1)
-		if err := f.w.Write(&mbox.Meta{Received: time.Now()}, strings.NewReader(text)); err != nil {
+		if err := f.w.Write(f.first(&mbox.Meta{Received: time.Now(), Internal: true}), strings.NewReader(notes)); err != nil {
 			return err
 		}
 	}
@@ -200,7 +251,7 @@ func (f *mboxFolder) Close() error {
 func (f *mboxFolder) Put(m *Item, text io.ReadSeeker) (lost []string, changed bool, err error) {
 	meta := &mbox.Meta{UID: m.UID, UIDL: m.UIDL, Flags: m.Flags, Received: m.Received, Saved: m.Saved}
 	if !f.begun {
-		meta.UIDValidity, meta.LastUID = f.info.UIDValidity, f.info.UIDNext-1
+		f.first(meta)
 	}
 	f.begun = true
 	if meta.Sender, changed, err = f.look(text); err != nil {
@@ -213,7 +264,7 @@ func (f *mboxFolder) Put(m *Item, text io.ReadSeeker) (lost []string, changed bo
 }
 
 // look reads a message for its sender, which Return-Path tells at the top, and for whether an mbox can keep all of it: lines
-// that end in CRLF, and no fields that are the file's.
+// that end in CRLF.
 func (f *mboxFolder) look(text io.Reader) (sender string, changed bool, err error) {
 	src := bufio.NewReaderSize(text, 64<<10)
 	header, begin, ended := true, true, true
@@ -231,7 +282,6 @@ func (f *mboxFolder) look(text io.Reader) (sender string, changed bool, err erro
 		}
 		if header && begin {
 			header = len(bytes.TrimRight(line, "\r\n")) > 0
-			changed = changed || mbox.Own(line)
 		}
 		ended = len(line) > 0 && line[len(line)-1] == '\n'
 		if bytes.ContainsRune(bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r")), '\r') || ended && !bytes.HasSuffix(line, []byte("\r\n")) {

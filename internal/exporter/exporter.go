@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/mailfarm/mailfarm/internal/archive"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/internal/maildir"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
@@ -52,7 +54,7 @@ type FolderReport struct {
 	UIDValidity uint32 `json:"uid_validity"`
 }
 
-// Left is a message that was not written.
+// Left is a message that was not written, or, of UID 0, a folder.
 type Left struct {
 	Folder string `json:"folder"`
 	UID    uint32 `json:"uid"`
@@ -61,6 +63,12 @@ type Left struct {
 
 // maxNotes is how many notes, and how many messages that were left, are told one by one.
 const maxNotes = 10_000
+
+func (r *Report) leave(l Left) {
+	if len(r.Left) < maxNotes {
+		r.Left = append(r.Left, l)
+	}
+}
 
 func (r *Report) note(format string, args ...any) {
 	if len(r.Notes) < maxNotes {
@@ -121,16 +129,27 @@ func (r *Run) folder(ctx context.Context, w archive.Writer, m *storev1.Mailbox, 
 	if err != nil {
 		return fmt.Errorf("read unique ids: %w", err)
 	}
-	out, err := w.Folder(archive.FolderInfo{Name: m.GetName(), UIDValidity: box.GetUidValidity(), UIDNext: box.GetUidNext()})
+	fr := &FolderReport{Folder: m.GetName(), UIDValidity: box.GetUidValidity()}
+	report.Folders = append(report.Folders, fr)
+	err = r.write(ctx, w, box, chunks, uidls, fr, report)
+	if refused(err) {
+		report.leave(Left{Folder: m.GetName(), Why: fmt.Sprintf("%d of %d messages: a file cannot be made with the name that it would have: %v",
+			int(box.GetMessages())-fr.Messages, box.GetMessages(), err)})
+		return nil
+	}
+	return err
+}
+
+// write writes a folder as it was read.
+func (r *Run) write(ctx context.Context, w archive.Writer, box *storev1.Mailbox, chunks []*storev1.Chunk, uidls map[mailbox.UID]string, fr *FolderReport, report *Report) error {
+	out, err := w.Folder(archive.FolderInfo{Name: fr.Folder, UIDValidity: box.GetUidValidity(), UIDNext: box.GetUidNext()})
 	if err != nil {
 		return err
 	}
-	f := &folder{run: r, report: report, name: m.GetName(), out: out, keywords: box.GetKeywords(), uidls: uidls}
+	f := &folder{run: r, report: report, name: fr.Folder, out: out, keywords: box.GetKeywords(), uidls: uidls}
 	defer f.discard()
-	fr := &FolderReport{Folder: m.GetName(), UIDValidity: box.GetUidValidity()}
-	report.Folders = append(report.Folders, fr)
-	if out.Renamed() {
-		report.note("folder %q: the format cannot have this name; it is changed", m.GetName())
+	if called := out.Called(); called != "" {
+		report.note("folder %q is called %q there, as it cannot have its name: `mailfarm import` knows it", fr.Folder, called)
 	}
 	for _, c := range chunks {
 		n, err := f.chunk(ctx, c)
@@ -144,6 +163,11 @@ func (r *Run) folder(ctx context.Context, w archive.Writer, m *storev1.Mailbox, 
 		}
 	}
 	return out.Close()
+}
+
+// refused tells of a file system that does not take a name: others it may take.
+func refused(err error) bool {
+	return errors.Is(err, syscall.ENAMETOOLONG) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EILSEQ) || errors.Is(err, maildir.ErrTaken)
 }
 
 // snapshot reads the entries of a mailbox as they are packed: some twenty octets for each.

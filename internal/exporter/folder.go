@@ -107,9 +107,7 @@ func (f *folder) locate(ctx context.Context, list []*wanted) error {
 
 // left notes a message that cannot be read.
 func (f *folder) left(w *wanted, why string) {
-	if len(f.report.Left) < maxNotes {
-		f.report.Left = append(f.report.Left, Left{f.name, w.item.UID, why})
-	}
+	f.report.leave(Left{f.name, w.item.UID, why})
 }
 
 // write reads texts, many in one call, and writes them. Behind one that cannot be read the others are asked for anew.

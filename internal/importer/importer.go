@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/mailfarm/mailfarm/internal/archive"
+	"github.com/mailfarm/mailfarm/internal/maildir"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
@@ -121,13 +122,12 @@ func (r *Run) folder(ctx context.Context, report *Report, f *archive.Folder, tar
 			break
 		}
 		out.Messages++
-		if m.Left != "" {
-			report.leaveOf(out, m.Where, m.Left)
-			continue
-		}
 		if err := b.add(ctx, m); err != nil {
 			return err
 		}
+	}
+	for _, n := range src.Notes() {
+		report.note(f.Path + ": " + n)
 	}
 	return b.finish(ctx)
 }
@@ -143,9 +143,7 @@ func MailboxName(name string) string {
 			}
 			return c
 		}, l)
-		for len(l) > 200 {
-			l = strings.ToValidUTF8(l[:200], "")
-		}
+		l = shorten(l)
 		if l != "" {
 			kept = append(kept, l)
 		}
@@ -155,9 +153,20 @@ func MailboxName(name string) string {
 	}
 	if len(kept) > 20 {
 		kept = append(kept[:19], strings.Join(kept[19:], "_"))
-		kept[19] = strings.ToValidUTF8(kept[19][:min(len(kept[19]), 200)], "")
+		kept[19] = shorten(kept[19])
 	}
 	return strings.Join(kept, "/")
+}
+
+// maxLevel is the longest level of a name, octets.
+const maxLevel = 200
+
+// shorten makes a level as long as the store takes; two that are not the same stay two.
+func shorten(level string) string {
+	if len(level) <= maxLevel {
+		return level
+	}
+	return maildir.Shorten(level, level, maxLevel-20, 0)
 }
 
 // Flags are those that the store takes, and what is left out.

@@ -102,6 +102,63 @@ func TestMaildir(t *testing.T) {
 	}
 }
 
+// TestPrefix: "INBOX." before all folders is no part of their names; before some it is.
+func TestPrefix(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ dirs, want []string }{
+		{[]string{".INBOX.Sent", ".INBOX.Work.2020"}, []string{"Sent", "Work/2020"}},
+		{[]string{".INBOX.Sent", ".Sent"}, []string{"INBOX/Sent", "Sent"}},
+		{[]string{".INBOX.Sent", "Sent"}, []string{"INBOX/Sent", "Sent"}},
+		{[]string{".INBOX.Sent", ".Work"}, []string{"INBOX/Sent", "Work"}},
+		{[]string{".INBOX.INBOX", ".INBOX.Work"}, []string{"INBOX/INBOX", "INBOX/Work"}},
+	} {
+		root := t.TempDir()
+		files := map[string]string{"cur/": "", "new/": "", "subscriptions": ""}
+		for _, d := range tt.dirs {
+			files[d+"/cur/1:2,"], files[d+"/new/"] = "Subject: "+d+"\n\n", ""
+			files["subscriptions"] += strings.TrimPrefix(d, ".") + "\n"
+		}
+		write(t, root, files)
+		f := startFarm(t, sqlite.Options{})
+		f.importAt(t, root, importer.Run{})
+		boxes := f.boxes(t)
+		for i, name := range tt.want {
+			if b := boxes[name]; !b.GetSubscribed() || len(b.messages) != 1 || b.messages[0].Text != "Subject: "+tt.dirs[i]+"\r\n\r\n" {
+				t.Errorf("%q: %s: %v, %+v", tt.dirs, name, b.Mailbox, b.messages)
+			}
+		}
+	}
+}
+
+// TestDeletedButNotCompacted: what Thunderbird had deleted comes with a flag, and is told.
+func TestDeletedButNotCompacted(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	write(t, root, map[string]string{"Inbox": from + "X-Mozilla-Status: 0009\nSubject: a\n\nx\n\n" + from + "X-Mozilla-Status: 0001\nSubject: b\n\nx\n\n"})
+	f := startFarm(t, sqlite.Options{})
+	r := f.importAt(t, root, importer.Run{})
+	want := []kept{{UID: 1, Flags: []string{`\Seen`, `\Deleted`}, Text: "Subject: a\r\n\r\nx\r\n"}, {UID: 2, Flags: []string{`\Seen`}, Text: "Subject: b\r\n\r\nx\r\n"}}
+	got := f.boxes(t)["INBOX"].messages
+	for i := range got {
+		slices.Sort(got[i].Flags)
+		slices.Sort(want[i].Flags)
+	}
+	if r.Filed != 2 || r.Skipped != 0 || len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "1 messages had been deleted") || !equal(got, want) {
+		t.Errorf("%+v, %+v", r, got)
+	}
+}
+
+// TestLongNamesStayApart: names that are alike up to where they are too long are two.
+func TestLongNamesStayApart(t *testing.T) {
+	long, deep := strings.Repeat("é", 130), strings.Repeat("level/", 30)
+	for _, name := range []string{long, deep} {
+		a, b := importer.MailboxName(name+"a"), importer.MailboxName(name+"b")
+		if a == b || len(a) > 2000 || a != importer.MailboxName(name+"a") {
+			t.Errorf("%q and %q", a, b)
+		}
+	}
+}
+
 // equal compares but for times.
 func equal(got, want []kept) bool {
 	return slices.EqualFunc(got, want, func(a, b kept) bool {

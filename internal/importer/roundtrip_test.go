@@ -48,9 +48,10 @@ func (f *farm) seed(t testing.TB, exact bool) {
 		"Return-Path: <bob@example.org>\r\nSubject: a\r\n\r\nFrom me\r\n>From you\r\n\r\nFrom x Sat Nov 21 10:11:12 2026\r\nA: 1\r\n\r\n",
 		"Subject: b\r\n\r\n", "Subject: b\r\n\r\n",
 		"Subject: large\r\n\r\n" + strings.Repeat("0123456789\r\n", 90_000) + strings.Repeat("x", 1000) + "\r\n",
+		"Subject: status\r\nStatus: RO\r\nX-Mozilla-Status: 0009\r\nX-UID: 1\r\nX-UIDL: theirs\r\nX-Keywords: theirs\r\n\r\nx\r\n",
 	}
 	if exact {
-		texts = append(texts, "Subject: bare\r\n\r\nbare\nlf\r\n", "Subject: no end\r\n\r\nx", "Subject: status\r\nStatus: mine\r\n\r\nx\r\n", "no header\r\n")
+		texts = append(texts, "Subject: bare\r\n\r\nbare\nlf\r\n", "Subject: no end\r\n\r\nx", "no header\r\n", "Subject: bare\nall\n", "\x1f\x8b\x08packed\r\n", "BZh91AY&SYx\n")
 	}
 	flags := [][]string{{`\Seen`, "$Work"}, {`\Flagged`, `\Answered`, "later"}, nil, {`\Draft`, `\Deleted`, "$Forwarded"}}
 	for box, name := range []string{"INBOX", "Work/2026", "Work", "Entwürfe & more/a&-b"} {
@@ -154,7 +155,7 @@ func TestExportOfFolders(t *testing.T) {
 	f := startFarm(t, sqlite.Options{})
 	f.seed(t, true)
 	r := f.exportTo(t, filepath.Join(t.TempDir(), "x"), archive.Mbox, mbox.RD, "Work")
-	if len(r.Folders) != 2 || r.Folders[0].Folder != "Work" || r.Folders[1].Folder != "Work/2026" || r.Changed != 6 {
+	if len(r.Folders) != 2 || r.Folders[0].Folder != "Work" || r.Folders[1].Folder != "Work/2026" || r.Changed != 8 {
 		t.Errorf("%+v", r)
 	}
 	full := t.TempDir()
@@ -169,6 +170,58 @@ func TestExportOfFolders(t *testing.T) {
 	run := &exporter.Run{Mailboxes: f.mailboxes, Bodies: f.bodies, Imports: f.imports, Account: account, Folders: []string{"Nowhere"}}
 	if _, err := run.Export(t.Context(), w); err == nil || !strings.Contains(err.Error(), "Nowhere") {
 		t.Errorf("no such folder: %v", err)
+	}
+}
+
+// TestHardNames exports folders whose names no file can have, or that look like others there: each comes back as it was.
+func TestHardNames(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat(strings.Repeat("ü", 90)+"/", 19) + "x"
+	names := []string{"INBOX", "INBOX/Sent", "Sent", "INBOX/INBOX", "A.B", "A_B", "A/B", "a&AOk-b", long, long + "y", strings.Repeat("x", 199), strings.Repeat("ü&", 66), strings.Repeat("ü&", 66) + "/x.y"}
+	a := startFarm(t, sqlite.Options{})
+	for i, name := range names {
+		f := &storev1.ImportBegin{Mailbox: name, UidValidity: uint32(1_700_000_000 - i), UidNext: 100, Subscribed: i%2 == 0}
+		a.put(t, f, []*storev1.ImportStart{{Key: []byte("1"), Uid: 7, ReceivedNs: 1e18}}, []string{"Subject: " + name + "\r\n\r\n"})
+	}
+	a.put(t, &storev1.ImportBegin{Mailbox: long + "z", UidValidity: 1_600_000_000, UidNext: 44}, nil, nil)
+	want := a.boxes(t)
+	for path, format := range map[string]archive.Format{"m": archive.Maildir, "b": archive.Mbox, "z.zip": archive.Zip} {
+		path = filepath.Join(t.TempDir(), path)
+		for range 2 {
+			if r := a.exportTo(t, path, format, mbox.RD); r.Messages != len(names) || len(r.Left) != 0 || len(r.Notes) < 4 {
+				t.Errorf("%s: %+v", path, r)
+			}
+		}
+		b := startFarm(t, sqlite.Options{})
+		if in := b.importAt(t, path, importer.Run{}); in.Filed != len(names) || len(in.Notes) != 0 || len(in.Folders) < len(names)+1 {
+			t.Errorf("%s: %+v", path, in)
+		}
+		got := b.boxes(t)
+		for _, name := range append(names, long+"z") {
+			w, g := want[name], got[name]
+			if g.Mailbox == nil || g.UidValidity != w.UidValidity || g.Subscribed != w.Subscribed && format == archive.Maildir || !equal(g.messages, w.messages) {
+				t.Errorf("%s: %.40q: %v, %+v", path, name, g.Mailbox, g.messages)
+			}
+		}
+	}
+}
+
+// TestFolderThatCannotBeMade exports to where a path would be too long: what has room is written, the rest is told.
+func TestFolderThatCannotBeMade(t *testing.T) {
+	t.Parallel()
+	a := startFarm(t, sqlite.Options{})
+	for i, name := range []string{"INBOX", strings.Repeat("x", 190), "y"} {
+		a.put(t, &storev1.ImportBegin{Mailbox: name, UidValidity: uint32(1_700_000_000 - i)}, []*storev1.ImportStart{{Key: []byte("1")}}, []string{"Subject: x\r\n\r\n"})
+	}
+	root := t.TempDir()
+	for len(root) < 3900 {
+		root = filepath.Join(root, strings.Repeat("d", min(200, 3940-len(root))))
+	}
+	for _, format := range []archive.Format{archive.Maildir, archive.Mbox} {
+		r := a.exportTo(t, filepath.Join(root, string(format)), format, mbox.RD)
+		if len(r.Left) != 1 || len(r.Left[0].Folder) != 190 || r.Left[0].UID != 0 || r.Written != 2 {
+			t.Errorf("%s: %+v", format, r)
+		}
 	}
 }
 

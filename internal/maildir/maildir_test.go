@@ -2,6 +2,7 @@ package maildir_test
 
 import (
 	"bytes"
+	"compress/bzip2"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/mailfarm/mailfarm/internal/maildir"
 )
@@ -29,7 +32,7 @@ func TestRead(t *testing.T) {
 	w.Close()
 	fsys := fstest.MapFS{
 		"m/cur/1.a.host,S=7,W=9:2,FSab": file("A: 1\n\nx"), "m/cur/2.b.host:2,DPRT": file("A: 2\r\n\r\nbare\nlf\r\n"), "m/new/3.c.host": file(z.String()),
-		"m/cur/9.d.host;2,S": file("A: 4\n"), "m/cur/.hidden": file("x"), "m/cur/dir/x": file("x"), "m/new/4.e": file("\x28\xb5\x2f\xfdzstd"), "m/tmp/5.f": file("half"),
+		"m/cur/9.d.host;2,S": file("A: 4\n"), "m/cur/.hidden": file("x"), "m/cur/dir/x": file("x"), "m/new/4.e": file("\xfd7zXZ\x00\x00\x04abc"), "m/tmp/5.f": file("half"),
 		"m/dovecot-keywords": file("0 $Work\n1 later\n30 none\n"),
 		"m/dovecot-uidlist":  file("3 V1234 N900 Gabc\n800 P00f3 W9 :2.b.host\n17 :9.d.host\n5 W1 :1.a.host,S=7,W=9\nnonsense\n"),
 		"m/subscriptions":    file("V\t2\n\nINBOX\nWork\t2026\n"), "n/subscriptions": file("Work.2026\nSent\n"), "n/courierimapsubscribed": file("INBOX\nINBOX.&AOQ-.b\n"),
@@ -121,7 +124,8 @@ func TestFolderNames(t *testing.T) {
 	}
 }
 
-var texts = []string{"Subject: a\r\n\r\nx\r\n", "Subject: b\r\n\r\nbare\nlf\r\n", "Subject: c\r\n\r\nno end", "Subject: d\r\n\r\n" + strings.Repeat("y", 70_000) + "\r\n", ""}
+var texts = []string{"Subject: a\r\n\r\nx\r\n", "Subject: b\r\n\r\nbare\nlf\r\n", "Subject: c\r\n\r\nno end", "Subject: d\r\n\r\n" + strings.Repeat("y", 70_000) + "\r\n", "",
+	"Subject: e\nall\nbare\n", "\nSubject: f\r\n", "\x1f\x8b\x08\x00packed\n", "BZh91AY&SY packed\n", "\x28\xb5\x2f\xfd\r\n", "\r", "BZhang: g\r\n\r\n"}
 
 func TestRoundTrip(t *testing.T) {
 	root := t.TempDir()
@@ -134,7 +138,7 @@ func TestRoundTrip(t *testing.T) {
 		t.Helper()
 		for _, name := range []string{"INBOX", "Entwürfe/2026"} {
 			s, err := tree.Folder(name, 77)
-			if err != nil || s.Lossy {
+			if err != nil || s.Directory != "" {
 				t.Fatal(err)
 			}
 			for i, text := range texts {
@@ -206,6 +210,118 @@ func TestRoundTrip(t *testing.T) {
 	}
 	if err := s.Close(2); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestNamesThatNoDirectoryHas exports mailboxes whose names are too long, have dots, or look like the directories of others: each
+// has a directory of its own, also behind a repeat, and its name comes back.
+func TestNamesThatNoDirectoryHas(t *testing.T) {
+	root := t.TempDir()
+	tree, err := maildir.Create(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("ü/", 19) + strings.Repeat("long ", 40)
+	names := []string{"A.B", "A_B", "A/B", ".", "..", "./..", "a&b", long, long + "x", "A&AC4-B", strings.Repeat("x", 254), strings.Repeat("x", 255)}
+	var dirs []string
+	write := func(name string) string {
+		t.Helper()
+		s, err := tree.Folder(name, 7)
+		if err != nil {
+			t.Fatalf("%q: %v", name, err)
+		}
+		m := &maildir.Message{UID: 1, Received: time.Unix(1, 0)}
+		if there, _, err := s.Has(m); err != nil || !there {
+			if _, err := s.Put(m, strings.NewReader(name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(2); err != nil {
+			t.Fatal(err)
+		}
+		return s.Directory
+	}
+	for _, name := range names {
+		if d := write(name); d != "" {
+			dirs = append(dirs, d)
+		}
+	}
+	// A mailbox whose name is the directory of another one.
+	names = append(names, dirs[0][1:])
+	for range 2 {
+		for _, name := range names {
+			write(name)
+		}
+	}
+	entries, err := os.ReadDir(root)
+	if err != nil || len(entries) != len(names) || len(dirs) < 6 {
+		t.Errorf("%d directories for %d mailboxes, %v", len(entries), len(names), err)
+	}
+	fsys := os.DirFS(root)
+	for _, e := range entries {
+		name, noted, err := maildir.Mailbox(fsys, e.Name())
+		if err != nil || !noted || !slices.Contains(names, name) {
+			t.Fatalf("%s: %q, %v, %v", e.Name(), name, noted, err)
+		}
+		f, err := maildir.Open(fsys, e.Name())
+		if err != nil || len(f.Messages) != 1 {
+			t.Fatalf("%s: %+v, %v", e.Name(), f, err)
+		}
+		r, err := f.Read(&f.Messages[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(r)
+		if r.Close(); err != nil || string(b) != name {
+			t.Errorf("%s: %q has the message of %q, %v", e.Name(), name, b, err)
+		}
+	}
+	// What was renamed since is called what its directory is called.
+	if err := os.Rename(filepath.Join(root, ".A.B"), filepath.Join(root, ".C")); err != nil {
+		t.Fatal(err)
+	}
+	if name, noted, err := maildir.Mailbox(fsys, ".C"); name != "C" || noted || err != nil {
+		t.Errorf("renamed: %q, %v, %v", name, noted, err)
+	}
+}
+
+// TestCompressed reads files as zlib plug-ins write them.
+func TestCompressed(t *testing.T) {
+	var g, z bytes.Buffer
+	gw := gzip.NewWriter(&g)
+	gw.Write([]byte("A: 1\n"))
+	gw.Close()
+	zw, err := zstd.NewWriter(&z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	zw.Write([]byte("A: 1\n"))
+	zw.Close()
+	bz := "BZh91AY&SYYQ\xd1\xee\x00\x00\x02\x5c\x00\x00\x10\x40\x00\x20\x10\x20\x00\x20\x00\x21\x86\x81\x9a\x0a\x1b\x71\x77\x24\x53\x85\x09\x05\x95\x1d\x1e\xe0"
+	for name, tt := range map[string]struct {
+		file, want string
+		err        error
+	}{
+		"gzip": {g.String(), "A: 1\r\n", nil}, "zstd": {z.String(), "A: 1\r\n", nil}, "xz": {"\xfd7zXZ\x00\x00\x04abcdef", "", maildir.ErrCompressed},
+		"text that begins so": {"BZhang: 1\nx: y\n", "BZhang: 1\r\nx: y\r\n", nil}, "bzip2": {bz, "A: 1\r\n", nil}, "broken bzip2": {bz[:len(bz)-4] + "none", "", bzip2.StructuralError("")},
+	} {
+		fsys := fstest.MapFS{"cur/1.a,S=5,W=6:2,": file(tt.file), "new/.x": file("")}
+		f, err := maildir.Open(fsys, ".")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := f.Read(&f.Messages[0])
+		if err == nil {
+			var b []byte
+			b, err = io.ReadAll(r)
+			if err == nil && string(b) != tt.want {
+				t.Errorf("%s: %q, want %q", name, b, tt.want)
+			}
+			r.Close()
+		}
+		if (err == nil) != (tt.err == nil) || errors.Is(tt.err, maildir.ErrCompressed) && !errors.Is(err, tt.err) {
+			t.Errorf("%s: %v, want %v", name, err, tt.err)
+		}
 	}
 }
 

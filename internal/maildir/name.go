@@ -1,7 +1,15 @@
 package maildir
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -20,11 +28,81 @@ func FolderName(directory string) string {
 	return strings.Join(levels, "/")
 }
 
-// directoryName is the Maildir++ directory of a mailbox. A "." within a level, which no such directory can have, becomes "_";
-// lossy tells that.
-func directoryName(mailbox string) (name string, lossy bool) {
-	lossy = strings.Contains(mailbox, ".")
-	return "." + strings.ReplaceAll(EncodeName(strings.ReplaceAll(mailbox, ".", "_")), "/", "."), lossy
+const (
+	// maxComponent is the longest name that file systems take, octets.
+	maxComponent = 255
+	// leastDigest is how many hexadecimal digits tell names apart at least, moreDigest how many are added where that is not enough.
+	leastDigest = 16
+	moreDigest  = 8
+)
+
+// directoryName is the Maildir++ directory of a mailbox. Where none can have its name, which is too long or has a "." within a
+// level, it is much like it and ends in a digest; exact tells that it is the name. Of those with a digest try chooses one.
+func directoryName(mailbox string, try int) (name string, exact bool) {
+	name = "." + strings.ReplaceAll(EncodeName(strings.ReplaceAll(mailbox, ".", "_")), "/", ".")
+	if try == 0 && len(name) <= maxComponent && FolderName(name) == mailbox {
+		return name, true
+	}
+	return Shorten(name, mailbox, 120, try), false
+}
+
+// Shorten makes a name of at most max octets, and a digest of what it stands for behind. The larger try, the longer the digest.
+func Shorten(name, of string, max, try int) string {
+	for len(name) > max {
+		name = strings.ToValidUTF8(name[:max], "")
+	}
+	if i := strings.LastIndexByte(name, '&'); i >= 0 && !strings.Contains(name[i:], "-") {
+		name = name[:i] // the begin of a run of modified UTF-7
+	}
+	sum := sha256.Sum256([]byte(of))
+	digits := hex.EncodeToString(sum[:])
+	return name + "-" + digits[:min(leastDigest+moreDigest*try, len(digits))]
+}
+
+// Shortened tells whether a name ends in a digest of what it is said to stand for.
+func Shortened(name, of string) bool {
+	sum := sha256.Sum256([]byte(of))
+	i := strings.LastIndexByte(name, '-')
+	return i >= 0 && len(name)-i-1 >= leastDigest && strings.HasPrefix(hex.EncodeToString(sum[:]), name[i+1:])
+}
+
+// nameFile tells in a folder which mailbox it is of, as its directory's name may not.
+const nameFile = "mailfarm-folder"
+
+// folderOf is what it says. Directory is the name that the directory had: where it has another one, it was renamed since.
+type folderOf struct {
+	Directory string `json:"directory"`
+	Mailbox   string `json:"mailbox"`
+}
+
+// readFolderOf reads it; empty where there is none.
+func readFolderOf(fsys fs.FS, dir string) (of folderOf, err error) {
+	f, err := fsys.Open(join(dir, nameFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return of, nil
+	}
+	if err != nil {
+		return of, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, 64<<10))
+	if err == nil {
+		err = json.Unmarshal(b, &of)
+	}
+	if err != nil {
+		return folderOf{}, fmt.Errorf("%s: %w", join(dir, nameFile), err)
+	}
+	return of, nil
+}
+
+// Mailbox is the mailbox that a Maildir++ directory ".A.B" stands for: what an export has noted there, or "A/B"; noted tells
+// which. The error tells why a note was not read.
+func Mailbox(fsys fs.FS, dir string) (name string, noted bool, err error) {
+	of, err := readFolderOf(fsys, dir)
+	if of.Mailbox != "" && of.Directory == path.Base(dir) {
+		return of.Mailbox, true, nil
+	}
+	return FolderName(path.Base(dir)), false, err
 }
 
 // DecodeName reads modified UTF-7; what is none is what it is.

@@ -3,13 +3,17 @@ package maildir
 import (
 	"bufio"
 	"cmp"
+	"compress/bzip2"
 	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 // Folder is one to be read.
@@ -92,40 +96,92 @@ func (f *Folder) list(sub string, numbered map[string]known, keywords []string) 
 // ErrCompressed is a file that is compressed in a way that is not known.
 var ErrCompressed = errors.New("file is compressed in a way that is not known")
 
-// Read opens a message, with CRLF, and fills in its Size and Received. A file whose first line ends in CRLF is what it is;
-// one that Dovecot has compressed by gzip is read as what was compressed.
+// Read opens a message, with CRLF, and fills in its Size and Received. A file whose first line ends in CRLF is what it is, and
+// so is one of our own that was not written with LF. One that is compressed is read as what was compressed.
 func (f *Folder) Read(m *Message) (io.ReadCloser, error) {
 	file, err := f.fsys.Open(join(f.dir, m.Path))
 	if err != nil {
 		return nil, err
 	}
+	r, err := f.read(m, file)
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (f *Folder) read(m *Message, file fs.File) (io.ReadCloser, error) {
 	info, err := file.Stat()
 	if err == nil && !info.Mode().IsRegular() {
 		err = errors.New("no file")
 	}
 	if err != nil {
-		file.Close()
 		return nil, err
 	}
 	m.Size, m.Received = info.Size(), info.ModTime()
+	unique, _ := splitName(m.Path)
+	stored, whole := sizesOf(unique)
 	src := bufio.NewReaderSize(file, 64<<10)
-	head, _ := src.Peek(6)
-	switch {
-	case strings.HasPrefix(string(head), "\x1f\x8b"):
-		z, err := gzip.NewReader(src)
-		if err != nil {
-			file.Close()
-			return nil, err
+	if strings.Contains(unique, ours) && stored == m.Size { // whatever it begins with: it is as it was written
+		if whole == m.Size {
+			return closing{src, file.Close}, nil
 		}
-		src = bufio.NewReaderSize(z, 64<<10)
-	case strings.HasPrefix(string(head), "BZh"), strings.HasPrefix(string(head), "\xfd7zXZ\x00"), strings.HasPrefix(string(head), "\x28\xb5\x2f\xfd"):
-		file.Close()
-		return nil, ErrCompressed
+		return closing{&lineReader{src: src}, file.Close}, nil
 	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{&lineReader{src: src}, file}, nil
+	text, done, err := decompress(src)
+	if err != nil {
+		return nil, err
+	}
+	return closing{&lineReader{src: bufio.NewReaderSize(text, 64<<10)}, func() error { done(); return file.Close() }}, nil
+}
+
+// closing closes what is read from.
+type closing struct {
+	io.Reader
+	close func() error
+}
+
+func (c closing) Close() error { return c.close() }
+
+// sizesOf are those in a file name: how many octets it has, and how many with CRLF; -1 where it does not say.
+func sizesOf(unique string) (stored, whole int64) {
+	stored, whole = -1, -1
+	for _, field := range strings.Split(unique, ",")[1:] {
+		for key, to := range map[string]*int64{"S=": &stored, "W=": &whole} {
+			if text, ok := strings.CutPrefix(field, key); ok {
+				if n, err := strconv.ParseInt(text, 10, 64); err == nil && n >= 0 {
+					*to = n
+				}
+			}
+		}
+	}
+	return stored, whole
+}
+
+// maxWindow is how much memory unpacking may want, octets.
+const maxWindow = 64 << 20
+
+// decompress reads what a file is compressed of, as its first octets tell: no text begins so. done frees what it holds.
+func decompress(src *bufio.Reader) (text io.Reader, done func(), err error) {
+	head, _ := src.Peek(10) // shorter ones are not compressed
+	done = func() {}
+	switch begin := string(head); {
+	case strings.HasPrefix(begin, "\x1f\x8b\x08"):
+		text, err = gzip.NewReader(src)
+		return text, done, err
+	case len(begin) == 10 && begin[:3] == "BZh" && begin[4:] == "1AY&SY":
+		return bzip2.NewReader(src), done, nil
+	case strings.HasPrefix(begin, "\x28\xb5\x2f\xfd"):
+		z, err := zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return nil, nil, err
+		}
+		return z, z.Close, nil
+	case strings.HasPrefix(begin, "\xfd7zXZ\x00"):
+		return nil, nil, ErrCompressed
+	}
+	return src, done, nil
 }
 
 // lineReader turns LF into CRLF where the first line ends in LF.

@@ -3,6 +3,8 @@ package maildir
 import (
 	"bufio"
 	"cmp"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -47,8 +49,8 @@ func (t *Tree) Subscribe(names []string) error {
 type Sink struct {
 	dir      string
 	validity uint32
-	// Lossy tells that the folder's name could not be kept.
-	Lossy bool
+	// Directory is the name of the folder's directory where that does not tell the mailbox; a file in it does.
+	Directory string
 	// written are the files of messages, by UID.
 	written  map[uint32]entry
 	keywords []string
@@ -64,8 +66,13 @@ func (t *Tree) Folder(mailbox string, validity uint32) (*Sink, error) {
 	s := &Sink{dir: t.root, validity: validity, written: map[uint32]entry{}, flushes: &errgroup.Group{}}
 	s.flushes.SetLimit(maxFlushes)
 	if mailbox != "INBOX" {
-		var name string
-		name, s.Lossy = directoryName(mailbox)
+		name, exact, err := t.claim(mailbox)
+		if err != nil {
+			return nil, err
+		}
+		if !exact {
+			s.Directory = name
+		}
 		s.dir = filepath.Join(t.root, name)
 	}
 	for _, sub := range []string{"cur", "new", "tmp"} {
@@ -79,6 +86,36 @@ func (t *Tree) Folder(mailbox string, validity uint32) (*Sink, error) {
 		}
 	}
 	return s, s.survey()
+}
+
+// ErrTaken is a mailbox for which there is no directory that another one does not have.
+var ErrTaken = errors.New("every directory that could be its own is another folder's")
+
+// claim finds the directory of a mailbox, or makes one that says whose it is before it is a folder.
+func (t *Tree) claim(mailbox string) (name string, exact bool, err error) {
+	root := os.DirFS(t.root)
+	for try := range 7 {
+		name, exact = directoryName(mailbox, try)
+		of, err := readFolderOf(root, name)
+		switch {
+		case err != nil:
+			return "", false, err
+		case of.Mailbox == mailbox:
+			return name, exact, nil
+		case of.Mailbox != "" || !exact && Is(root, name):
+			continue
+		}
+		dir := filepath.Join(t.root, name)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return "", false, err
+		}
+		note, err := json.Marshal(folderOf{Directory: name, Mailbox: mailbox})
+		if err != nil {
+			return "", false, err
+		}
+		return name, exact, replace(filepath.Join(dir, nameFile), string(note)+"\n")
+	}
+	return "", false, ErrTaken
 }
 
 // survey finds what is there, and removes what an earlier run left in tmp.

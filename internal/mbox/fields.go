@@ -24,7 +24,26 @@ var ownFields = map[string]func(m *Meta, value string){
 	"x-mozilla-keys":          (*Meta).keywords,
 	"x-mailfarm-uidl":         func(m *Meta, v string) { m.UIDL = v },
 	"x-mailfarm-saved":        (*Meta).saved,
+	"x-mailfarm-folder":       func(m *Meta, v string) { m.Folder = v },
 	"x-mailfarm-uid-validity": func(m *Meta, v string) { m.UIDValidity = number32(v) },
+}
+
+// kept stands before the name of a field that a message has of its own and that a file would take for one of the file's.
+const kept = "X-Mailfarm-Own-"
+
+// unkept is such a line as the message has it.
+func unkept(line []byte) ([]byte, bool) {
+	if len(line) < len(kept) || !strings.EqualFold(string(line[:len(kept)]), kept) || !foreign(line[len(kept):]) {
+		return line, false
+	}
+	return line[len(kept):], true
+}
+
+// foreign tells of a header line of a message that a reader would not give back, or take something from.
+func foreign(line []byte) bool {
+	name := fieldName(line)
+	_, own := ownFields[name]
+	return own || name == "content-length" || name == "x-uidl" || strings.HasPrefix(name, strings.ToLower(kept))
 }
 
 // fieldName is a line's field name in lower case, empty where it begins none.
@@ -34,12 +53,6 @@ func fieldName(line []byte) string {
 		return ""
 	}
 	return strings.ToLower(string(bytes.TrimRight(line[:i], " \t")))
-}
-
-// Own tells of a header line that begins a field of the file's own: a message that has one of its own loses it.
-func Own(line []byte) bool {
-	_, own := ownFields[fieldName(line)]
-	return own
 }
 
 func number32(v string) uint32 {
@@ -91,7 +104,10 @@ func (m *Meta) mozilla(v string) {
 			m.add(f)
 		}
 	}
-	m.Removed = bits&8 != 0
+	if bits&8 != 0 {
+		m.Removed = true
+		m.add(`\Deleted`)
+	}
 	if bits&0x1000 != 0 {
 		m.add("$Forwarded")
 	}

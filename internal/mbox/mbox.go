@@ -61,8 +61,10 @@ type Meta struct {
 	UIDL string
 	// UIDValidity and LastUID are the folder's, in its first message.
 	UIDValidity, LastUID uint32
-	// Internal tells of a message that some program keeps its own notes in, and Removed of one that was deleted already and
-	// waits for the file to be written anew.
+	// Folder is the folder's name, in its first message, where the file's name does not tell it.
+	Folder string
+	// Internal tells of a message that some program keeps its own notes in, and Removed of one that the program had deleted, so
+	// that it waits for the file to be written anew: it has the flag \Deleted.
 	Internal, Removed bool
 }
 

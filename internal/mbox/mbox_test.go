@@ -102,7 +102,7 @@ func TestMeta(t *testing.T) {
 			mbox.Meta{Sender: "a@b", Received: at, Flags: []string{`\Seen`, `\Answered`, `\Flagged`, "NonJunk", "$Label1"}, UID: 17, UIDValidity: 1234567890, LastUID: 42}},
 		{"Thunderbird", "- Sat Nov 21 10:11:12 2026", "X-Mozilla-Status: 0007\nX-Mozilla-Status2: 00000000\nX-Mozilla-Keys: $label1 later",
 			mbox.Meta{Sender: "-", Received: at, Flags: []string{`\Seen`, `\Answered`, `\Flagged`, "$label1", "later"}}},
-		{"Thunderbird, deleted", "- Sat Nov 21 10:11:12 2026", "X-Mozilla-Status: 0009", mbox.Meta{Sender: "-", Received: at, Flags: []string{`\Seen`}, Removed: true}},
+		{"Thunderbird, deleted", "- Sat Nov 21 10:11:12 2026", "X-Mozilla-Status: 0009", mbox.Meta{Sender: "-", Received: at, Flags: []string{`\Seen`, `\Deleted`}, Removed: true}},
 		{"notes of a program", "MAILER-DAEMON Sat Nov 21 10:11:12 2026", "X-IMAP: 99 0000000007", mbox.Meta{Sender: "MAILER-DAEMON", Received: at, UIDValidity: 99, LastUID: 7, Internal: true}},
 		{"ours", "a@b Sat Nov 21 10:11:12 2026", "X-Mailfarm-UIDL: q.1\nX-Mailfarm-Saved: 1700000000", mbox.Meta{Sender: "a@b", Received: at, UIDL: "q.1", Saved: time.Unix(1_700_000_000, 0)}},
 		{"not old", "a@b Sat Nov 21 10:11:12 2026", "Status: O", mbox.Meta{Sender: "a@b", Received: at}},
@@ -139,6 +139,8 @@ var messages = []string{
 	"Subject: b\r\n\r\n",
 	"Subject: " + strings.Repeat("long ", 40_000) + "\r\n\r\n" + strings.Repeat("x", 65_535) + "\r\n" + strings.Repeat("y", 65_536) + "\r\n" + strings.Repeat("z", 200_000) + "\r\n",
 	"Subject: c\r\nContent-Length-X: 5\r\n\r\n\r\n\r\n\r\nFrom \r\n\r\n",
+	"Status: R\r\n\tO\r\nX-Mozilla-Status: 0008\r\nx-uid: 4\r\nX-UIDL: theirs\r\nContent-Length: 7\r\nX-Mailfarm-Own-Status: R\r\nX-Mailfarm-Own-Else: 1\r\nX-IMAP: 1 2\r\n" +
+		"X-Mailfarm-Folder: Elsewhere\r\n\r\nStatus: R\r\n",
 }
 
 func TestRoundTrip(t *testing.T) {
@@ -147,6 +149,7 @@ func TestRoundTrip(t *testing.T) {
 		{Sender: "MAILER-DAEMON", Received: time.Unix(1_700_000_002, 0).UTC(), UID: 6},
 		{Sender: "b@example.org", Received: time.Unix(3, 0).UTC(), Flags: []string{`\Answered`, `\Draft`, `\Deleted`}, UID: 800},
 		{Sender: "b@example.org", Received: time.Unix(4, 0).UTC()},
+		{Sender: "b@example.org", Received: time.Unix(5, 0).UTC(), Folder: "a%20b"},
 	}
 	for _, dialect := range []mbox.Dialect{mbox.RD, mbox.CL2} {
 		var b bytes.Buffer

@@ -87,6 +87,7 @@ func (r *reader) beginLine(line []byte) []byte {
 			r.header = nil
 		} else {
 			r.keep = r.header.line(text)
+			line, _ = unkept(line)
 		}
 		return line
 	}

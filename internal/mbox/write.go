@@ -24,7 +24,8 @@ func NewWriter(w io.Writer, dialect Dialect) *Writer {
 	return &Writer{bufio.NewWriterSize(w, window), dialect}
 }
 
-// Write appends a message, which is read twice. CRLF become LF.
+// Write appends a message, which is read twice. CRLF become LF. Fields that the message has of its own and that a reader would
+// take for the file's get a name of their own, and their names again when they are read.
 func (w *Writer) Write(meta *Meta, message io.ReadSeeker) error {
 	var length int64
 	if w.dialect.lengths() {
@@ -42,6 +43,9 @@ func (w *Writer) Write(meta *Meta, message io.ReadSeeker) error {
 		sender = "MAILER-DAEMON"
 	}
 	fmt.Fprintf(w.w, "From %s %s\n", sender, meta.Received.UTC().Format(time.ANSIC))
+	if meta.Folder != "" {
+		fmt.Fprintf(w.w, "X-Mailfarm-Folder: %s\n", meta.Folder) // ahead of all that may be long
+	}
 	c := &copier{w: w.w, dialect: w.dialect, fields: func() { w.fields(meta, length) }, body: w.w}
 	if err := c.copy(message); err != nil {
 		return err
@@ -60,7 +64,11 @@ func (w *Writer) Flush() error { return w.w.Flush() }
 func (w *Writer) fields(m *Meta, length int64) {
 	out := w.w
 	if m.UIDValidity != 0 {
-		fmt.Fprintf(out, "X-IMAPbase: %d %010d\n", m.UIDValidity, m.LastUID)
+		base := "X-IMAPbase"
+		if m.Internal {
+			base = "X-IMAP"
+		}
+		fmt.Fprintf(out, "%s: %d %010d\n", base, m.UIDValidity, m.LastUID)
 	}
 	if m.UID != 0 {
 		fmt.Fprintf(out, "X-UID: %d\n", m.UID)
@@ -147,6 +155,9 @@ func (c *copier) copy(message io.Reader) error {
 			cr = false
 			c.ended = true
 			continue
+		}
+		if begin && inHeader && foreign(line) {
+			io.WriteString(out, kept)
 		}
 		if begin && len(line) > 0 {
 			if n := quotes(line); n == 0 && c.dialect != CL2 || n > 0 && c.dialect == RD {
