@@ -78,6 +78,7 @@ func Run(t *testing.T, open func(testing.TB) Subject) {
 		{"Keywords", keywords},
 		{"FlagConditional", flagConditional},
 		{"FlagMany", flagMany},
+		{"Scattered", scattered},
 		{"CopyAndMove", copyAndMove},
 		{"MoveWithin", moveWithin},
 		{"Condemned", condemned},

@@ -190,3 +190,9 @@ func BenchmarkRead(b *testing.B) {
 		}
 	})
 }
+
+func BenchmarkWrites(b *testing.B) {
+	indextest.BenchWrites(b, func(tb testing.TB) index.Mailboxes {
+		return connect(tb, servers.OwnPostgres(tb), postgres.Options{}).Mailboxes()
+	})
+}

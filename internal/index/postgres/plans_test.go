@@ -70,6 +70,8 @@ func TestPlans(t *testing.T) {
 		{"mailbox", readBox, []any{3, int64(box)}},
 		{"chunks of a range", chunksOf, []any{3, int64(box), 5, 9}},
 		{"flags of a range", flagChunksOf, []any{3, int64(box), 5, 9}},
+		{"chunks of many ranges", chunksOfMany, []any{3, int64(box), ids, ids}},
+		{"flags of many ranges", flagChunksOfMany, []any{3, int64(box), ids, ids}},
 		{"snapshot", snapshotChunks, []any{3, int64(box), 0}},
 		{"tombstones", readTombstones, []any{3, int64(box), 0}},
 		{"emails", readEmails, []any{3, ids}},

@@ -241,34 +241,53 @@ const (
 		(SELECT COALESCE(MAX(first_uid), 0) FROM chunk WHERE account = $1 AND mailbox = $2 AND first_uid <= $3)
 		AND first_uid <= $4 ORDER BY first_uid`
 	chunksOf     = `SELECT ` + chunkColumns + chunksWhere
-	flagChunksOf = `SELECT first_uid, uids, flags, mod_seqs` + chunksWhere
+	flagColumns  = `first_uid, uids, flags, mod_seqs`
+	flagChunksOf = `SELECT ` + flagColumns + chunksWhere
+	// The same of many ranges; a chunk that lies in two comes twice.
+	chunksIn = ` FROM unnest($3::bigint[], $4::bigint[]) AS k (low, high) CROSS JOIN LATERAL (SELECT ` + chunkColumns + ` FROM chunk
+		WHERE account = $1 AND mailbox = $2 AND first_uid <= k.high AND first_uid >=
+			(SELECT COALESCE(MAX(first_uid), 0) FROM chunk WHERE account = $1 AND mailbox = $2 AND first_uid <= k.low)
+		ORDER BY first_uid) c ORDER BY c.first_uid`
+	chunksOfMany     = `SELECT ` + chunkColumns + chunksIn
+	flagChunksOfMany = `SELECT ` + flagColumns + chunksIn
 )
 
 func (r *rows) Chunks(b *unit.Box, uids mailbox.UIDSet) ([]mailbox.Packed, error) {
-	return r.chunks(chunksOf, b, uids, scanChunk)
+	return r.chunks(chunksOf, chunksOfMany, b, uids, scanChunk)
 }
 
 func (r *rows) FlagChunks(b *unit.Box, uids mailbox.UIDSet) ([]mailbox.Packed, error) {
-	return r.chunks(flagChunksOf, b, uids, func(row unit.Scanner, p *mailbox.Packed) error {
+	return r.chunks(flagChunksOf, flagChunksOfMany, b, uids, func(row unit.Scanner, p *mailbox.Packed) error {
 		return row.Scan(&p.FirstUID, &p.UIDs, &p.Flags, &p.ModSeqs)
 	})
 }
 
-func (r *rows) chunks(query string, b *unit.Box, uids mailbox.UIDSet, scan func(unit.Scanner, *mailbox.Packed) error) (list []mailbox.Packed, err error) {
-	batch := &pgx.Batch{}
-	for _, span := range unit.Spans(uids) {
-		batch.Queue(query, int64(b.Account.ID), int64(b.ID), int64(span.First), int64(span.Last)).Query(func(rows pgx.Rows) error {
-			return eachRow(rows, nil, func() error {
-				var p mailbox.Packed
-				err := scan(rows, &p)
-				if len(list) == 0 || list[len(list)-1].FirstUID < p.FirstUID {
-					list = append(list, p)
-				}
-				return err
-			})
-		})
+// chunks asks for those of one range, or of many.
+func (r *rows) chunks(one, many string, b *unit.Box, uids mailbox.UIDSet, scan func(unit.Scanner, *mailbox.Packed) error) (list []mailbox.Packed, err error) {
+	spans := unit.Spans(uids)
+	if len(spans) == 0 {
+		return nil, nil
 	}
-	err = r.run(batch)
+	if err := r.flush(); err != nil {
+		return nil, err
+	}
+	query, args := one, []any{int64(b.Account.ID), int64(b.ID), int64(spans[0].First), int64(spans[0].Last)}
+	if len(spans) > 1 {
+		low, high := make([]int64, len(spans)), make([]int64, len(spans))
+		for i, s := range spans {
+			low[i], high[i] = int64(s.First), int64(s.Last)
+		}
+		query, args[2], args[3] = many, low, high
+	}
+	rows, err := r.tx.Query(query, args...)
+	err = eachRow(rows, err, func() error {
+		var p mailbox.Packed
+		err := scan(rows, &p)
+		if len(list) == 0 || list[len(list)-1].FirstUID < p.FirstUID {
+			list = append(list, p)
+		}
+		return err
+	})
 	return list, err
 }
 

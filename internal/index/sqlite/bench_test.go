@@ -199,3 +199,7 @@ func BenchmarkEmails64(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkWrites(b *testing.B) {
+	indextest.BenchWrites(b, func(tb testing.TB) index.Mailboxes { return open(tb, Options{}).Mailboxes() })
+}

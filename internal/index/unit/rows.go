@@ -109,13 +109,20 @@ func IndexVersion(partIndex []byte) int64 {
 	return int64(partIndex[0])
 }
 
-// fewRanges is up to how many ranges of UIDs are looked up one by one; the chunks under more are read in one go.
-const fewRanges = 8
+// spanGap is up to how many UIDs between two ranges are read over: to read the few chunks that lie there costs no more than to
+// look for another place.
+const spanGap = 4 * mailbox.ChunkSize
 
-// Spans are the ranges to read chunks for. Two may need the same chunk: it is read twice, and passed over the second time.
+// Spans are the ranges to read chunks for, which hold all of uids. Two may need the same chunk: it is read twice, and passed
+// over the second time.
 func Spans(uids mailbox.UIDSet) mailbox.UIDSet {
-	if len(uids) > fewRanges {
-		return mailbox.UIDSet{{First: uids[0].First, Last: uids[len(uids)-1].Last}}
+	spans := make(mailbox.UIDSet, 0, min(len(uids), 8))
+	for _, r := range uids {
+		if n := len(spans); n > 0 && r.First-spans[n-1].Last <= spanGap {
+			spans[n-1].Last = r.Last
+			continue
+		}
+		spans = append(spans, r)
 	}
-	return uids
+	return spans
 }
