@@ -15,7 +15,7 @@ import (
 
 // Inside serves calls within the process and makes them: both ends of a connection that is none.
 //
-// A call is what it is over gRPC, but for the network: each in a goroutine of its own; the same limits, interceptors and
+// A call is what it is over gRPC, but for the network: handled in a goroutine that no other call has; the same limits, interceptors and
 // errors; a caller's deadline and cancellation reach the handler, its context's values do not, only metadata. Requests cross
 // encoded, so that what could not reach another process fails here too; responses are copied, so that neither side sees what
 // the other does to a message. What a unary call's handler says of header and trailer is not told, nor are call options
@@ -25,6 +25,7 @@ type Inside struct {
 	stream  grpc.StreamServerInterceptor
 	methods map[string]*insideMethod // by full name
 
+	hands  *hands
 	begun  chan struct{} // closed by Serve
 	begin  func()
 	closed context.Context
@@ -48,6 +49,7 @@ func NewInside(log *slog.Logger, m *Metrics) *Inside {
 	}
 	c.begin = sync.OnceFunc(func() { close(c.begun) })
 	c.closed, c.close = context.WithCancel(context.Background())
+	c.hands = newHands(c.closed)
 	return c
 }
 
@@ -128,12 +130,12 @@ func (c *Inside) Invoke(ctx context.Context, name string, req, resp any, _ ...gr
 		return err
 	}
 	call := &insideCall{resp: resp.(proto.Message), done: make(chan error, 1)}
-	go func() {
+	c.hands.run(func() {
 		ctx, end := c.handlerContext(ctx)
 		defer end()
 		got, err := m.unary.Handler(m.impl, ctx, func(req any) error { return decode(octets, req) }, c.unary)
 		call.finish(got, err)
-	}()
+	})
 	select {
 	case err = <-call.done:
 	case <-ctx.Done():

@@ -59,7 +59,7 @@ func (c *Inside) NewStream(ctx context.Context, desc *grpc.StreamDesc, name stri
 		close(s.over)
 		return clientStream{callerStream{s}}, nil
 	}
-	go func() {
+	c.hands.run(func() {
 		var end func()
 		s.ctx, end = c.handlerContext(ctx)
 		defer end()
@@ -67,7 +67,7 @@ func (c *Inside) NewStream(ctx context.Context, desc *grpc.StreamDesc, name stri
 		s.err = c.stream(m.impl, handlerStream{s}, info, m.stream.Handler)
 		s.head()
 		close(s.over)
-	}()
+	})
 	return clientStream{callerStream{s}}, nil
 }
 

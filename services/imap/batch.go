@@ -37,6 +37,7 @@ type walk struct {
 	seqs    wire.Set
 	columns view.Want
 	index   bool // with part indexes
+	bodies  bool // with bodies, where they are few and small; columns has the sizes then
 	// keys tells whether the keys of an entry are wanted; nil: of none.
 	keys func(b *batch, seq uint32, i int) bool
 	// spare tells of a message whose keys would have to be loaded that they are not wanted after all; nil: of none.
@@ -107,7 +108,7 @@ func (m *mails) produce(w *walk, take func(*view.Columns, int, int) view.Columns
 			}
 		}
 		if len(ids) > 0 {
-			byID, err := m.load(ids, w.index)
+			byID, err := m.load(ids, w.index, w.along(b))
 			if err != nil {
 				return err
 			}
@@ -117,6 +118,28 @@ func (m *mails) produce(w *walk, take func(*view.Columns, int, int) view.Columns
 		}
 		return hand(b)
 	})
+}
+
+const (
+	// alongMessages and alongOctets are of how many messages, and how large, the bodies come along with the emails. Of more
+	// they are streamed by a call of their own, which costs little for each.
+	alongMessages = 8
+	alongOctets   = 256 << 10
+)
+
+// along is how many octets of bodies are asked for along with the emails of a batch.
+func (w *walk) along(b *batch) int64 {
+	if !w.bodies || len(b.rows) > alongMessages {
+		return 0
+	}
+	size := int64(0)
+	for _, r := range b.rows {
+		size += b.cols.Sizes[r.i]
+	}
+	if size > alongOctets {
+		return 0
+	}
+	return alongOctets
 }
 
 // sameColumns is a run of columns, for who is done with it before the walk goes on.

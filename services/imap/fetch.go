@@ -14,7 +14,8 @@ import (
 // fetcher is one FETCH under way.
 //
 // Messages are taken a chunk at a time, 256 at most: what the chunk's columns tell needs no call, immutable data comes by one
-// Emails call, and all octets of bodies by one Open call, in the order in which they are written. See also mails.run.
+// Emails call, and with it the bodies of a few small messages; of others all octets come by one Open call, in the order in
+// which they are written. See also mails.run.
 type fetcher struct {
 	s     *session
 	items []item
@@ -200,7 +201,7 @@ func (f *fetcher) run(seqs wire.Set) error {
 	f.mails = f.s.newMails()
 	defer f.mails.close()
 	return f.mails.run(&walk{
-		snap: snap, seqs: seqs, columns: f.needs.columns, index: f.needs.index,
+		snap: snap, seqs: seqs, columns: f.needs.columns, index: f.needs.index, bodies: f.needs.data,
 		pick: func(*batch, uint32, int) bool { return true }, each: f.batch,
 	})
 }

@@ -193,11 +193,15 @@ func cut(r message.Range, it *item) message.Range {
 // add appends a range as readers see it.
 func (d *datum) add(r message.Range) {
 	var room [4]message.Piece
+	body := d.mail.body()
 	for _, p := range d.mail.overlay.Pieces(room[:0], r, d.mail.email.GetSize()) {
 		d.size += p.Length
-		if p.Prefix {
+		switch {
+		case p.Prefix:
 			d.segments = append(d.segments, segment{local: d.mail.overlay.Prefix[p.Offset:p.End()]})
-		} else {
+		case body != nil:
+			d.segments = append(d.segments, segment{local: body[p.Offset:p.End()]})
+		default:
 			// Until ask, skip is the place in the body.
 			d.segments = append(d.segments, segment{skip: p.Offset, take: p.Length})
 		}

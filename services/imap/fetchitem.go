@@ -282,7 +282,7 @@ func needsOf(items []item) needs {
 			n.columns |= view.WantEmail
 			n.emails, n.index = true, true
 		case itemSection, itemBinary, itemBinarySize:
-			n.columns |= view.WantEmail
+			n.columns |= view.WantEmail | view.WantSize
 			// The whole message lies where the email says; anything else is found by the part index.
 			whole := it.kind == itemSection && len(it.path) == 0 && it.spec == message.Whole
 			n.emails, n.index, n.data = true, n.index || !whole, true

@@ -42,7 +42,7 @@ func (m *mails) addKeys(run keys.Run, cols *view.Columns, missing []int, records
 	for k, i := range missing {
 		ids[k] = uint64(cols.Emails[i])
 	}
-	byID, err := m.load(ids, true)
+	byID, err := m.load(ids, true, 0)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,14 @@ type mail struct {
 	lost    error          // that the body is not there, once that is known
 }
 
+// body is the stored body where it came along with the email; else nil.
+func (m *mail) body() []byte {
+	if b := m.email.GetBody(); int64(len(b)) == m.email.GetSize() {
+		return b
+	}
+	return nil
+}
+
 // size is the message's as readers see it.
 func (m *mail) size() int64 { return m.overlay.Size(m.email.GetSize()) }
 
@@ -55,13 +63,14 @@ func (m *mails) closeStream() {
 	}
 }
 
-// load asks for emails; what is not there is left out.
-func (m *mails) load(ids []uint64, withIndex bool) (map[uint64]*mail, error) {
+// load asks for emails, and for their bodies where those have no more than bodies octets together; what is not there is left
+// out.
+func (m *mails) load(ids []uint64, withIndex bool, bodies int64) (map[uint64]*mail, error) {
 	byID := make(map[uint64]*mail, len(ids))
 	ctx, cancel := context.WithTimeout(m.ctx, m.s.svc.cfg.CallTimeout)
 	defer cancel()
 	stream, err := m.s.svc.deps.Mailboxes.Emails(ctx, &storev1.EmailsRequest{
-		Account: m.owner, Actor: m.actor, Mailbox: m.box, Emails: ids, WithoutPartIndex: !withIndex,
+		Account: m.owner, Actor: m.actor, Mailbox: m.box, Emails: ids, WithoutPartIndex: !withIndex, BodiesUpTo: bodies,
 	})
 	if err != nil {
 		return nil, err
@@ -102,9 +111,13 @@ func (m *mails) indexOf(mail *mail) (*message.Index, error) {
 	return ix, nil
 }
 
-// readRaw reads a range of a stored body, without its overlay, by a call of its own.
+// readRaw reads a range of a stored body, without its overlay, by a call of its own if it is not at hand.
 func (m *mails) readRaw(mail *mail, r message.Range, take func([]byte)) error {
 	if r.Length == 0 {
+		return nil
+	}
+	if body := mail.body(); body != nil {
+		take(body[r.Offset:r.End()])
 		return nil
 	}
 	b, err := m.open([]*storev1.BodyRange{{BlobId: mail.email.GetBlobId(), Offset: r.Offset, Length: r.Length}})
@@ -115,7 +128,7 @@ func (m *mails) readRaw(mail *mail, r message.Range, take func([]byte)) error {
 	return b.take(r.Length, take)
 }
 
-// readSeen reads a range of a message as readers see it, by a call of its own.
+// readSeen reads a range of a message as readers see it, by calls of its own if it is not at hand.
 func (m *mails) readSeen(mail *mail, r message.Range) ([]byte, error) {
 	out := make([]byte, 0, r.Length)
 	for _, p := range mail.overlay.Pieces(nil, r, mail.email.GetSize()) {

@@ -8,7 +8,7 @@ import (
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
-// partReader reads a part as readers see it, by a call of its own.
+// partReader reads a part as readers see it, by calls of its own if it is not at hand.
 type partReader struct {
 	m      *mails
 	mail   *mail
@@ -30,7 +30,9 @@ func (r *partReader) Read(p []byte) (int, error) {
 		}
 		piece := r.pieces[0]
 		r.pieces = r.pieces[1:]
-		if piece.Prefix {
+		if body := r.mail.body(); !piece.Prefix && body != nil {
+			r.stream = &bodyStream{m: r.m, held: body[piece.Offset:piece.End()], cancel: func() {}}
+		} else if piece.Prefix {
 			r.stream = &bodyStream{m: r.m, held: r.mail.overlay.Prefix[piece.Offset:piece.End()], cancel: func() {}}
 		} else {
 			var err error

@@ -110,7 +110,7 @@ func urlItem(u *imapurl.URL) (*item, error) {
 }
 
 func (x *urlSection) open(email mailbox.EmailID, it *item) error {
-	found, err := x.m.load([]uint64{uint64(email)}, true)
+	found, err := x.m.load([]uint64{uint64(email)}, true, 0)
 	if err != nil {
 		return err
 	}

@@ -53,17 +53,20 @@ func TestReadAhead(t *testing.T) {
 		name    string
 		numbers []int
 		asked   []int
+		size    int64 // of each message
 	}{
-		{"all in order", order(1, 200, 1), []int{64, 64, 64, 8}},
-		{"the newest first", order(200, 4, -1), []int{1, 1, 1, 1}},
-		{"here and there", []int{50, 10, 190, 3}, []int{1, 1, 1, 1}},
-		{"in order from the middle", order(100, 66, 1), []int{1, 64, 36}},
-		{"TOP and then RETR", []int{70, 70, 9, 9}, []int{1, 1}},
+		{"all in order", order(1, 200, 1), []int{64, 64, 64, 8}, 0},
+		{"the newest first", order(200, 4, -1), []int{1, 1, 1, 1}, 0},
+		{"here and there", []int{50, 10, 190, 3}, []int{1, 1, 1, 1}, 0},
+		{"in order from the middle", order(100, 66, 1), []int{1, 64, 36}, 0},
+		{"TOP and then RETR", []int{70, 70, 9, 9}, []int{1, 1}, 0},
+		{"in order, 20 KiB each", order(1, 7, 1), []int{3, 3, 3}, 20 << 10},
+		{"in order, 100 KiB each", order(1, 3, 1), []int{1, 1, 1}, 100 << 10},
 	} {
 		store := &counted{}
 		d := &maildrop{svc: &Service{deps: Deps{Mailboxes: store}}, messages: make([]message, 200)}
 		for i := range d.messages {
-			d.messages[i].email = mailbox.EmailID(i + 1)
+			d.messages[i].email, d.messages[i].size = mailbox.EmailID(i+1), tt.size
 		}
 		for _, n := range tt.numbers {
 			e, err := d.email(t.Context(), n)

@@ -18,8 +18,12 @@ import (
 // inbox is the mailbox that POP3 knows where nothing else is asked for.
 const inbox = "INBOX"
 
-// readAhead is for how many messages one call asks where their bodies lie, while they are asked for in order.
-const readAhead = 64
+const (
+	// readAhead is for how many messages one call asks where their bodies lie, while they are asked for in order.
+	readAhead = 64
+	// bodiesAhead is how many octets of bodies come along at most, and are held until their messages were sent.
+	bodiesAhead = 64 << 10
+)
 
 // errNoFolder is a folder that the account does not have.
 var errNoFolder = errors.New("no such folder")
@@ -235,7 +239,8 @@ func (d *maildrop) find(n int) *message {
 	return &d.messages[n-1]
 }
 
-// email tells where the body of message n lies; nil where the message is gone by now.
+// email tells where the body of message n lies, or gives the body itself where it is small; nil where the message is gone by
+// now.
 func (d *maildrop) email(ctx context.Context, n int) (*storev1.Email, error) {
 	id := d.messages[n-1].email
 	ahead := 1
@@ -246,10 +251,15 @@ func (d *maildrop) email(ctx context.Context, n int) (*storev1.Email, error) {
 	if e, known := d.emails[id]; known {
 		return e, nil
 	}
-	req := &storev1.EmailsRequest{Account: d.account, WithoutPartIndex: true}
+	req := &storev1.EmailsRequest{Account: d.account, WithoutPartIndex: true, BodiesUpTo: bodiesAhead}
+	octets := int64(0)
 	for i := n - 1; i < len(d.messages) && len(req.Emails) < ahead; i++ {
-		if d.messages[i].state&deleted == 0 {
-			req.Emails = append(req.Emails, uint64(d.messages[i].email))
+		m := &d.messages[i]
+		if octets += m.size; octets > bodiesAhead && len(req.Emails) > 0 {
+			break
+		}
+		if m.state&deleted == 0 {
+			req.Emails = append(req.Emails, uint64(m.email))
 		}
 	}
 	stream, err := d.svc.deps.Mailboxes.Emails(ctx, req)

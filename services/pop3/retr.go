@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/mailfarm/mailfarm/internal/mailbox"
+	mail "github.com/mailfarm/mailfarm/internal/message"
 	"github.com/mailfarm/mailfarm/internal/obs"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
@@ -62,6 +63,10 @@ func (c *session) send(n int, cut *cutter) result {
 	if e == nil {
 		return c.out.fail("", "the message is gone")
 	}
+	if body := e.GetBody(); len(body) > 0 && int64(len(body)) == e.GetSize() {
+		watchdog.Stop()
+		return c.sendBody(e, cut)
+	}
 	r := &storev1.BodyRange{BlobId: e.GetBlobId(), Overlay: e.GetOverlay(), Length: -1}
 	if cut != nil {
 		r.Length = topRead
@@ -89,6 +94,37 @@ func (c *session) send(n int, cut *cutter) result {
 		c.out.ok("message follows")
 	}
 	c.out.give(stuff.end(c.out.take()))
+	return good
+}
+
+// sendBody sends a message whose body came along with its email.
+func (c *session) sendBody(e *storev1.Email, cut *cutter) result {
+	overlay, body := mail.OverlayFrom(e.GetOverlay()), e.GetBody()
+	stuff := stuffer{ascii: !c.utf8}
+	c.out.ok("message follows")
+	for _, p := range overlay.Pieces(nil, mail.Range{Length: overlay.Size(e.GetSize())}, e.GetSize()) {
+		data := body
+		if p.Prefix {
+			data = overlay.Prefix
+		}
+		data = data[p.Offset:p.End()]
+		enough := false
+		if cut != nil {
+			var n int
+			n, enough = cut.cut(data)
+			data = data[:n]
+		}
+		c.out.give(stuff.append(c.out.take(), data))
+		if enough {
+			break
+		}
+	}
+	c.out.give(stuff.end(c.out.take()))
+	e.Body = nil // who asks for it once more reads it again
+	if c.out.err != nil {
+		c.hangUp("write failed")
+		return silent
+	}
 	return good
 }
 

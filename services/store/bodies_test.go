@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"bytes"
+	"io"
 	"reflect"
 	"slices"
 	"strings"
@@ -157,5 +158,63 @@ func TestAppendIsRefused(t *testing.T) {
 	}
 	if _, err := r.append(t.Context(), slices.Concat(ok, ok)...); err != nil {
 		t.Errorf("as it should be: %v", err)
+	}
+}
+
+// TestBodiesAlong: bodies come with their emails in the order asked for while there is room; what is too large, or cannot be
+// read, comes without and is no error.
+func TestBodiesAlong(t *testing.T) {
+	r := start(t, store.Config{})
+	bodies := [][]byte{body(3000)[:3000], body(70_000)[:70_000], {}, body(500)[:500], body(2 << 20)}
+	for _, b := range bodies {
+		if _, err := r.append(t.Context(), startPart(7, "INBOX", len(b)), dataPart(b), endPart); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var ids []uint64
+	for _, e := range r.entries(t, 7, r.list(t, 7)["INBOX"].GetId()) {
+		ids = append(ids, uint64(e.Email))
+	}
+	for _, tt := range []struct {
+		upTo int64
+		want []bool
+	}{
+		{0, []bool{false, false, true, false, false}},
+		{3000, []bool{true, false, true, false, false}},
+		{3499, []bool{true, false, true, false, false}},
+		{3500, []bool{true, false, true, true, false}},
+		{73_500, []bool{true, true, true, true, false}},
+		{1 << 40, []bool{true, true, true, true, false}}, // no more than 1 MiB
+	} {
+		stream, err := r.Emails(t.Context(), &storev1.EmailsRequest{Account: 7, Emails: ids, WithoutPartIndex: true, BodiesUpTo: tt.upTo})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for {
+			page, err := stream.Recv()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range page.GetEmails() {
+				if e.GetId() != ids[n] {
+					t.Fatalf("up to %d: email %d is %d, want %d", tt.upTo, n, e.GetId(), ids[n])
+				}
+				want := bodies[n]
+				if !tt.want[n] {
+					want = nil
+				}
+				if !bytes.Equal(e.GetBody(), want) {
+					t.Errorf("up to %d: body %d has %d octets, want %d", tt.upTo, n, len(e.GetBody()), len(want))
+				}
+				n++
+			}
+		}
+		if n != len(ids) {
+			t.Errorf("up to %d: %d emails, want %d", tt.upTo, n, len(ids))
+		}
 	}
 }

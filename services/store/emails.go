@@ -1,6 +1,8 @@
 package store
 
 import (
+	"context"
+	"io"
 	"slices"
 
 	"google.golang.org/grpc"
@@ -16,6 +18,8 @@ const (
 	emailsRead = 64
 	// emailsBytes is about how much one response carries: a part index may have a MiB.
 	emailsBytes = 256 << 10
+	// bodiesAlong is how many octets of bodies one call carries at most.
+	bodiesAlong = 1 << 20
 )
 
 // Emails streams emails in the order asked for.
@@ -30,6 +34,7 @@ func (s *mailboxes) Emails(req *storev1.EmailsRequest, stream grpc.ServerStreami
 	if len(req.GetEmails()) > MaxEmails {
 		return invalid("%d emails, more than %d", len(req.GetEmails()), MaxEmails)
 	}
+	bodies := min(req.GetBodiesUpTo(), bodiesAlong)
 	ids := make([]mailbox.EmailID, 0, emailsRead)
 	for part := range slices.Chunk(req.GetEmails(), emailsRead) {
 		ids = ids[:0]
@@ -45,19 +50,25 @@ func (s *mailboxes) Emails(req *storev1.EmailsRequest, stream grpc.ServerStreami
 				s.reindex(stream.Context(), a, &emails[i])
 			}
 		}
-		if err := sendEmails(stream, emails); err != nil {
+		if err := s.sendEmails(stream, emails, &bodies); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func sendEmails(stream grpc.ServerStreamingServer[storev1.EmailsResponse], emails []index.Email) error {
+// sendEmails sends emails, each with its body as long as bodies has room for it.
+func (s *mailboxes) sendEmails(stream grpc.ServerStreamingServer[storev1.EmailsResponse], emails []index.Email, bodies *int64) error {
 	var resp storev1.EmailsResponse
 	size := 0
 	for i := range emails {
 		e := &emails[i]
-		n := len(e.PartIndex) + len(e.Overlay.GetPrefix())
+		var body []byte
+		if e.Size <= *bodies {
+			body = s.bodyAlong(stream.Context(), e)
+			*bodies -= int64(len(body))
+		}
+		n := len(e.PartIndex) + len(e.Overlay.GetPrefix()) + len(body)
 		if size > 0 && size+n > emailsBytes {
 			if err := stream.Send(&resp); err != nil {
 				return err
@@ -67,11 +78,32 @@ func sendEmails(stream grpc.ServerStreamingServer[storev1.EmailsResponse], email
 		size += n
 		resp.Emails = append(resp.Emails, &storev1.Email{
 			Id: uint64(e.ID), Thread: uint64(e.Thread), BlobId: e.Blob.Bytes(), Overlay: e.Overlay,
-			PartIndex: e.PartIndex, Size: e.Size, ReceivedNs: e.Received.UnixNano(),
+			PartIndex: e.PartIndex, Size: e.Size, ReceivedNs: e.Received.UnixNano(), Body: body,
 		})
 	}
 	if len(resp.Emails) == 0 {
 		return nil
 	}
 	return stream.Send(&resp)
+}
+
+// bodyAlong reads a whole body. What cannot be read is left out: who needs it opens it and hears why.
+func (s *mailboxes) bodyAlong(ctx context.Context, e *index.Email) []byte {
+	if e.Size <= 0 {
+		return nil
+	}
+	frame, err := s.deps.Blobs.Open(ctx, e.Blob)
+	if err != nil {
+		return nil
+	}
+	defer frame.Close()
+	if frame.Size != e.Size {
+		return nil
+	}
+	body := make([]byte, e.Size)
+	if n, err := frame.Body.ReadAt(body, 0); n < len(body) || err != nil && err != io.EOF {
+		return nil
+	}
+	s.metrics.bodyBytes.Add(float64(len(body)))
+	return body
 }

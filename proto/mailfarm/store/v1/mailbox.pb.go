@@ -1641,6 +1641,9 @@ type EmailsRequest struct {
 	Emails  []uint64               `protobuf:"fixed64,2,rep,packed,name=emails,proto3" json:"emails,omitempty"`
 	// without_part_index spares the bulk.
 	WithoutPartIndex bool `protobuf:"varint,3,opt,name=without_part_index,json=withoutPartIndex,proto3" json:"without_part_index,omitempty"`
+	// bodies_up_to asks for bodies along with their emails, in the order asked for, while they have no more than so many octets
+	// together; 1 MiB counts for more.
+	BodiesUpTo int64 `protobuf:"varint,4,opt,name=bodies_up_to,json=bodiesUpTo,proto3" json:"bodies_up_to,omitempty"`
 	// mailbox is one that has the emails: actor's rights are asked there. The owner need not tell.
 	Mailbox uint64 `protobuf:"fixed64,14,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
 	// actor as in ListRequest.
@@ -1698,6 +1701,13 @@ func (x *EmailsRequest) GetWithoutPartIndex() bool {
 		return x.WithoutPartIndex
 	}
 	return false
+}
+
+func (x *EmailsRequest) GetBodiesUpTo() int64 {
+	if x != nil {
+		return x.BodiesUpTo
+	}
+	return 0
 }
 
 func (x *EmailsRequest) GetMailbox() uint64 {
@@ -1767,8 +1777,10 @@ type Email struct {
 	Overlay   *v1.Overlay            `protobuf:"bytes,4,opt,name=overlay,proto3" json:"overlay,omitempty"`
 	PartIndex []byte                 `protobuf:"bytes,5,opt,name=part_index,json=partIndex,proto3" json:"part_index,omitempty"`
 	// size is that of the stored body, octets, without overlay.
-	Size          int64 `protobuf:"varint,6,opt,name=size,proto3" json:"size,omitempty"`
-	ReceivedNs    int64 `protobuf:"varint,7,opt,name=received_ns,json=receivedNs,proto3" json:"received_ns,omitempty"`
+	Size       int64 `protobuf:"varint,6,opt,name=size,proto3" json:"size,omitempty"`
+	ReceivedNs int64 `protobuf:"varint,7,opt,name=received_ns,json=receivedNs,proto3" json:"received_ns,omitempty"`
+	// body is the stored body, size octets, where it was asked for and could be read; else empty: Bodies.Open tells why.
+	Body          []byte `protobuf:"bytes,8,opt,name=body,proto3" json:"body,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1850,6 +1862,13 @@ func (x *Email) GetReceivedNs() int64 {
 		return x.ReceivedNs
 	}
 	return 0
+}
+
+func (x *Email) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
 }
 
 type FlagRequest struct {
@@ -3383,15 +3402,17 @@ const file_mailfarm_store_v1_mailbox_proto_rawDesc = "" +
 	"\x06emails\x18\x06 \x01(\fR\x06emails\x12\x14\n" +
 	"\x05sizes\x18\a \x01(\fR\x05sizes\x12\x1a\n" +
 	"\breceived\x18\b \x01(\fR\breceived\x12\x14\n" +
-	"\x05saved\x18\t \x01(\fR\x05saved\"\x9f\x01\n" +
+	"\x05saved\x18\t \x01(\fR\x05saved\"\xc1\x01\n" +
 	"\rEmailsRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x16\n" +
 	"\x06emails\x18\x02 \x03(\x06R\x06emails\x12,\n" +
-	"\x12without_part_index\x18\x03 \x01(\bR\x10withoutPartIndex\x12\x18\n" +
+	"\x12without_part_index\x18\x03 \x01(\bR\x10withoutPartIndex\x12 \n" +
+	"\fbodies_up_to\x18\x04 \x01(\x03R\n" +
+	"bodiesUpTo\x12\x18\n" +
 	"\amailbox\x18\x0e \x01(\x06R\amailbox\x12\x14\n" +
 	"\x05actor\x18\x0f \x01(\x06R\x05actor\"B\n" +
 	"\x0eEmailsResponse\x120\n" +
-	"\x06emails\x18\x01 \x03(\v2\x18.mailfarm.store.v1.EmailR\x06emails\"\xd1\x01\n" +
+	"\x06emails\x18\x01 \x03(\v2\x18.mailfarm.store.v1.EmailR\x06emails\"\xe5\x01\n" +
 	"\x05Email\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x06R\x02id\x12\x16\n" +
 	"\x06thread\x18\x02 \x01(\x06R\x06thread\x12\x17\n" +
@@ -3401,7 +3422,8 @@ const file_mailfarm_store_v1_mailbox_proto_rawDesc = "" +
 	"part_index\x18\x05 \x01(\fR\tpartIndex\x12\x12\n" +
 	"\x04size\x18\x06 \x01(\x03R\x04size\x12\x1f\n" +
 	"\vreceived_ns\x18\a \x01(\x03R\n" +
-	"receivedNs\"\x8b\x02\n" +
+	"receivedNs\x12\x12\n" +
+	"\x04body\x18\b \x01(\fR\x04body\"\x8b\x02\n" +
 	"\vFlagRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x18\n" +
 	"\amailbox\x18\x02 \x01(\x06R\amailbox\x12\x12\n" +
