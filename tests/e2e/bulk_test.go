@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
 
 	"github.com/mailfarm/mailfarm/tests/harness"
 )
@@ -21,11 +22,12 @@ func bulkLetter(name string) string {
 	return fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nSubject: %s\r\nDate: Sat, 21 Nov 2026 11:00:00 +0000\r\nMessage-ID: <%[3]s@bulk.example>\r\n\r\nThe body of %[3]s.\r\n", carol, alice, name)
 }
 
-// appendMany puts messages into a mailbox by IMAP.
+// appendMany puts messages into a mailbox by IMAP, each command sent without waiting for the answers of those before it.
 func appendMany(t *testing.T, f *harness.Farm, user, mailbox string, names ...string) {
 	t.Helper()
 	c := f.IMAPClient(user)
 	defer c.Logout()
+	var sent []*imapclient.AppendCommand
 	for _, name := range names {
 		raw := bulkLetter(name)
 		w := c.Append(mailbox, int64(len(raw)), nil)
@@ -35,8 +37,11 @@ func appendMany(t *testing.T, f *harness.Farm, user, mailbox string, names ...st
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
+		sent = append(sent, w)
+	}
+	for i, w := range sent {
 		if _, err := w.Wait(); err != nil {
-			t.Fatal(err)
+			t.Fatalf("APPEND %s: %v", names[i], err)
 		}
 	}
 }
@@ -59,8 +64,8 @@ func numberedNames(prefix string, n int) (all []string) {
 
 var bulkName = regexp.MustCompile(`(?m)^Subject: (\S+)\r?$`)
 
-// nearSide is what is in a maildir: flags by subject. A message that is there twice is an error.
-func nearSide(t *testing.T, dir string) map[string]string {
+// nearFiles are the files of a maildir, by subject. A message that is there twice is an error.
+func nearFiles(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	for _, sub := range []string{"new", "cur"} {
@@ -77,141 +82,175 @@ func nearSide(t *testing.T, dir string) map[string]string {
 			if m == nil {
 				t.Fatalf("%s has no subject", path)
 			}
-			_, info, _ := strings.Cut(filepath.Base(path), ":2,")
 			if _, twice := all[string(m[1])]; twice {
 				t.Errorf("%s is near twice", m[1])
 			}
-			all[string(m[1])] = keepFlags(info)
+			all[string(m[1])] = path
 		}
 	}
 	return all
 }
 
-// keepFlags are the flags of a maildir that both sides know: flagged and seen.
-func keepFlags(info string) string {
-	kept := ""
-	for _, c := range "FS" {
-		if strings.ContainsRune(info, c) {
-			kept += string(c)
-		}
-	}
-	return kept
-}
-
-// farSide is what is in a mailbox: flags as a maildir has them, by subject.
-func farSide(t *testing.T, f *harness.Farm, user, mailbox string) map[string]string {
+// markNear gives a message in a maildir flags in place of those it had.
+func markNear(t *testing.T, path, flags string) {
 	t.Helper()
-	c := f.IMAPClient(user)
-	defer c.Logout()
-	selected, err := c.Select(mailbox, &imap.SelectOptions{ReadOnly: true}).Wait()
-	if err != nil {
+	base, _, _ := strings.Cut(filepath.Base(path), ":")
+	if err := os.Rename(path, filepath.Join(filepath.Dir(filepath.Dir(path)), "cur", base+":2,"+flags)); err != nil {
 		t.Fatal(err)
 	}
-	all := map[string]string{}
-	if selected.NumMessages == 0 {
-		return all
-	}
-	var set imap.SeqSet
-	set.AddRange(1, selected.NumMessages)
-	got, err := c.Fetch(set, &imap.FetchOptions{Envelope: true, Flags: true}).Collect()
+}
+
+// farMessages are the messages of the selected mailbox, by subject. A message that is there twice is an error.
+func farMessages(t *testing.T, c *imapclient.Client) map[string]*imapclient.FetchMessageBuffer {
+	t.Helper()
+	all := map[string]*imapclient.FetchMessageBuffer{}
+	var every imap.UIDSet
+	every.AddRange(1, 0)
+	got, err := c.Fetch(every, &imap.FetchOptions{UID: true, Envelope: true, Flags: true}).Collect()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range got {
-		info := ""
-		for _, flag := range m.Flags {
-			switch flag {
-			case imap.FlagFlagged:
-				info += "F"
-			case imap.FlagSeen:
-				info += "S"
-			case imap.FlagDeleted:
-				info += "T"
-			}
-		}
 		if _, twice := all[m.Envelope.Subject]; twice {
 			t.Errorf("%s is far twice", m.Envelope.Subject)
 		}
-		all[m.Envelope.Subject] = keepFlags(info)
+		all[m.Envelope.Subject] = m
 	}
 	return all
 }
 
-// syncs tries a program that keeps a maildir and INBOX alike: what came, was flagged or removed on either side is so on both
-// behind the next run, and another run changes nothing.
-func syncs(t *testing.T, f *harness.Farm, near string, sync func()) {
+// sides are the two places that a program keeps alike, a maildir and INBOX, and what is to be in both: flags by subject, as a
+// maildir has them.
+type sides struct {
+	t    *testing.T
+	farm *harness.Farm
+	near string
+	want map[string]string
+}
+
+// alike checks both sides.
+func (s *sides) alike(when string) {
+	s.t.Helper()
+	near, far := map[string]string{}, map[string]string{}
+	for name, path := range nearFiles(s.t, s.near) {
+		_, near[name], _ = strings.Cut(filepath.Base(path), ":2,")
+	}
+	c := s.farm.IMAPClient(alice)
+	defer c.Logout()
+	if _, err := c.Select("INBOX", &imap.SelectOptions{ReadOnly: true}).Wait(); err != nil {
+		s.t.Fatal(err)
+	}
+	for name, m := range farMessages(s.t, c) {
+		far[name] = maildirFlags(m.Flags)
+	}
+	for side, have := range map[string]map[string]string{"near": near, "far": far} {
+		if maps.Equal(have, s.want) {
+			continue
+		}
+		for name := range s.want {
+			if got, there := have[name]; !there || got != s.want[name] {
+				s.t.Fatalf("%s: %s %s is there: %t, with flags %q, want %q", when, side, name, there, got, s.want[name])
+			}
+		}
+		s.t.Fatalf("%s: %d messages are %s, want %d", when, len(have), side, len(s.want))
+	}
+}
+
+// maildirFlags are flags of IMAP as a maildir has them.
+func maildirFlags(flags []imap.Flag) string {
+	letters := ""
+	for _, k := range []struct {
+		flag   imap.Flag
+		letter string
+	}{{imap.FlagDraft, "D"}, {imap.FlagFlagged, "F"}, {imap.FlagAnswered, "R"}, {imap.FlagSeen, "S"}, {imap.FlagDeleted, "T"}} {
+		if slices.Contains(flags, k.flag) {
+			letters += k.letter
+		}
+	}
+	return letters
+}
+
+// new puts messages on each side.
+func (s *sides) new(prefix string, n int) {
+	s.t.Helper()
+	far, near := numberedNames(prefix+"far", n), numberedNames(prefix+"near", n)
+	appendMany(s.t, s.farm, alice, "INBOX", far...)
+	nearMany(s.t, s.near, near...)
+	for _, name := range slices.Concat(far, near) {
+		s.want[name] = ""
+	}
+}
+
+// change gives flags and removes: far what was written near, and near what was written far. What an earlier change flagged loses
+// its flag again.
+func (s *sides) change(flagged, unflagged, removed []int) {
+	s.t.Helper()
+	c := s.farm.IMAPClient(alice)
+	defer c.Logout()
+	if _, err := c.Select("INBOX", nil).Wait(); err != nil {
+		s.t.Fatal(err)
+	}
+	far, near := farMessages(s.t, c), nearFiles(s.t, s.near)
+	name := func(side string, i int) string { return fmt.Sprintf("%s-%04d", side, i) }
+	mark := func(numbers []int, op imap.StoreFlagsOp, flag imap.Flag, letter, flags string) {
+		var uids imap.UIDSet
+		for _, i := range numbers {
+			uids.AddNum(far[name("near", i)].UID)
+			markNear(s.t, near[name("far", i)], letter)
+			s.want[name("near", i)], s.want[name("far", i)] = flags, letter
+		}
+		if len(numbers) == 0 {
+			return
+		}
+		if err := c.Store(uids, &imap.StoreFlags{Op: op, Silent: true, Flags: []imap.Flag{flag}}, nil).Close(); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	mark(flagged, imap.StoreFlagsAdd, imap.FlagFlagged, "S", "F")
+	mark(unflagged, imap.StoreFlagsDel, imap.FlagFlagged, "", "")
+	var gone imap.UIDSet
+	for _, i := range removed {
+		gone.AddNum(far[name("near", i)].UID)
+		if err := os.Remove(near[name("far", i)]); err != nil {
+			s.t.Fatal(err)
+		}
+		delete(s.want, name("near", i))
+		delete(s.want, name("far", i))
+	}
+	if err := c.Store(gone, &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{imap.FlagDeleted}}, nil).Close(); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := c.Expunge().Close(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// syncs tries a program that keeps a maildir and INBOX alike: what came, was flagged, lost its flag or was removed on either side
+// is so on both behind the next run, and another run changes nothing. Half of the n messages come from each side.
+func syncs(t *testing.T, f *harness.Farm, near string, n int, sync func()) {
 	t.Helper()
-	const each, some = 500, 25
-	want := map[string]string{}
-	appendMany(t, f, alice, "INBOX", numberedNames("far", each)...)
+	s := &sides{t, f, near, map[string]string{}}
+	numbers := func(from, to int) (all []int) {
+		for i := from; i < to; i++ {
+			all = append(all, i)
+		}
+		return all
+	}
 	sync() // makes the maildir, where there is none
-	nearMany(t, near, numberedNames("near", each)...)
+	s.new("", n/2)
 	sync()
-	for _, name := range slices.Concat(numberedNames("far", each), numberedNames("near", each)) {
-		want[name] = ""
-	}
-	same := func(when string) {
-		t.Helper()
-		for side, have := range map[string]map[string]string{"near": nearSide(t, near), "far": farSide(t, f, alice, "INBOX")} {
-			if maps.Equal(have, want) {
-				continue
-			}
-			for name := range want {
-				if got, there := have[name]; !there || got != want[name] {
-					t.Fatalf("%s: %s %s is there: %t, with flags %q, want %q", when, side, name, there, got, want[name])
-				}
-			}
-			t.Fatalf("%s: %d messages are %s, want %d", when, len(have), side, len(want))
-		}
-	}
-	same("first")
-	for round := range 2 {
-		// Far: flagged, removed, new. Near: the same to others.
-		first := round * 3 * some
-		c := f.IMAPClient(alice)
-		if _, err := c.Select("INBOX", nil).Wait(); err != nil {
-			t.Fatal(err)
-		}
-		mark := func(prefix string, from int, flag imap.Flag) {
-			for i := from; i < from+some; i++ {
-				found, err := c.UIDSearch(&imap.SearchCriteria{Header: []imap.SearchCriteriaHeaderField{{Key: "Subject", Value: fmt.Sprintf("%s-%04d", prefix, i)}}}, nil).Wait()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := c.Store(found.All, &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{flag}}, nil).Close(); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		mark("near", first, imap.FlagFlagged)
-		mark("near", first+some, imap.FlagDeleted)
-		if err := c.Expunge().Close(); err != nil {
-			t.Fatal(err)
-		}
-		c.Logout()
-		fresh := numberedNames(fmt.Sprintf("fresh-far-%d", round), some)
-		appendMany(t, f, alice, "INBOX", fresh...)
-		near1 := numberedNames(fmt.Sprintf("fresh-near-%d", round), some)
-		nearMany(t, near, near1...)
-		for i := first; i < first+some; i++ {
-			far := fmt.Sprintf("far-%04d", i)
-			markNear(t, near, far, "S")
-			want[far], want[fmt.Sprintf("near-%04d", i)] = "S", "F"
-			gone := fmt.Sprintf("far-%04d", i+some)
-			if err := os.Remove(nearFile(t, near, gone)); err != nil {
-				t.Fatal(err)
-			}
-			delete(want, gone)
-			delete(want, fmt.Sprintf("near-%04d", i+some))
-		}
-		for _, name := range append(fresh, near1...) {
-			want[name] = ""
-		}
-		sync()
-		same(fmt.Sprintf("round %d", round))
-		sync()
-		same(fmt.Sprintf("round %d, again", round))
-	}
+	s.alike("first")
+	some := n / 40
+	s.change(numbers(0, some), nil, numbers(some, 2*some))
+	s.new("second-", some)
+	sync()
+	s.alike("second")
+	s.change(numbers(2*some, 3*some), numbers(0, some), numbers(3*some, 4*some))
+	s.new("third-", some)
+	sync()
+	s.alike("third")
+	sync()
+	s.alike("third, again")
 	for _, m := range f.Mailbox(alice, "INBOX") {
 		if !bytes.Contains(m.Raw, []byte("\r\n\r\nThe body of "+m.Subject+".\r\n")) {
 			t.Fatalf("%s did not come as it was:\n%s", m.Subject, m.Raw)

@@ -40,8 +40,9 @@ func TestMbsyncSyncs(t *testing.T) {
 	wantLetters(t, withoutTUID(harness.Maildir(t, inbox)), all)
 
 	t.Run("near to far", func(t *testing.T) {
-		markNear(t, inbox, all[0].name, "F") // flagged
-		markNear(t, inbox, all[1].name, "T") // trashed
+		files := nearFiles(t, inbox)
+		markNear(t, files[all[0].name], "F") // flagged
+		markNear(t, files[all[1].name], "T") // trashed
 		written := letters("written", alice, bob)
 		for i, l := range written {
 			write(t, filepath.Join(near, "Sent", "cur", fmt.Sprintf("1.%d.here:2,S", i)), strings.ReplaceAll(string(l.raw), "\r\n", "\n"))
@@ -73,10 +74,11 @@ func TestMbsyncSyncs(t *testing.T) {
 		more := seed(t, f, "later", alice)
 		sync()
 		wantLetters(t, withoutTUID(harness.Maildir(t, inbox)), more)
-		if name := nearFile(t, inbox, all[2].name); !strings.HasSuffix(name, ":2,RS") {
+		files := nearFiles(t, inbox)
+		if name := files[all[2].name]; !strings.HasSuffix(name, ":2,RS") {
 			t.Errorf("the flags of message 3 did not come near: %s", name)
 		}
-		if name := nearFile(t, inbox, all[3].name); name != "" {
+		if name, there := files[all[3].name]; there {
 			t.Errorf("message 4 was removed far and is still near: %s", name)
 		}
 	})
@@ -93,35 +95,4 @@ func withoutTUID(messages [][]byte) [][]byte {
 		out = append(out, m)
 	}
 	return out
-}
-
-// nearFile is the file of a message in a maildir, or "".
-func nearFile(t *testing.T, dir, subject string) string {
-	t.Helper()
-	for _, sub := range []string{"new", "cur"} {
-		files, err := filepath.Glob(filepath.Join(dir, sub, "*"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, path := range files {
-			raw, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if bytes.Contains(raw, []byte("\nSubject: "+subject+"\n")) {
-				return path
-			}
-		}
-	}
-	return ""
-}
-
-// markNear gives a message in a maildir a flag.
-func markNear(t *testing.T, dir, subject, flag string) {
-	t.Helper()
-	from := nearFile(t, dir, subject)
-	base, _, _ := strings.Cut(filepath.Base(from), ":")
-	if err := os.Rename(from, filepath.Join(dir, "cur", base+":2,"+flag)); err != nil {
-		t.Fatal(err)
-	}
 }

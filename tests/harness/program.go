@@ -2,12 +2,14 @@ package harness
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Need leaves a test out where a program is missing; with CI=true that is a failure. tests/packages tells which packages
@@ -18,6 +20,18 @@ func Need(t testing.TB, programs ...string) {
 		if _, err := exec.LookPath(p); err != nil {
 			leaveOut(t, p+" is not installed: see tests/packages")
 		}
+	}
+}
+
+// SystemPython is the Python that Debian's Python packages belong to, whichever another python3 stands first in PATH.
+const SystemPython = "/usr/bin/python3"
+
+// NeedTypelib leaves a test out where Python cannot use a library by its introspection data.
+func NeedTypelib(t testing.TB, name, version string) {
+	t.Helper()
+	ask := exec.Command(SystemPython, "-c", "import gi, sys; gi.require_version(*sys.argv[1:])", name, version)
+	if said, err := ask.CombinedOutput(); err != nil {
+		leaveOut(t, name+" "+version+" cannot be used from Python: see tests/packages: "+string(said))
 	}
 }
 
@@ -42,6 +56,8 @@ type Program struct {
 	t     testing.TB
 	Home  string
 	Stdin []byte
+	// Limit is how long a run may take. Default 2 * Limit.
+	Limit time.Duration
 }
 
 // NewProgram makes a home for programs of a test.
@@ -60,7 +76,7 @@ func (p *Program) Run(name string, args ...string) []byte {
 // Try runs a program and returns what it said.
 func (p *Program) Try(name string, args ...string) (stdout, stderr []byte, err error) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*Limit)
+	ctx, cancel := context.WithTimeout(context.Background(), cmp.Or(p.Limit, 2*Limit))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), "HOME="+p.Home, "LC_ALL=C.UTF-8", "TERM=xterm", "XDG_CONFIG_HOME="+p.Home)
