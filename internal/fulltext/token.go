@@ -10,7 +10,7 @@ import (
 
 // Version is of what tokens are made and how segments are written, with the version of the parser that says what text is: a
 // segment of another one counts as not being there.
-const Version = 2<<8 | int(message.Version)
+const Version = 3<<8 | int(message.Version)
 
 // Token is a trigram, or a stem of a word. Different ones may be the same token: that costs a look at the message.
 type Token uint32
@@ -59,6 +59,18 @@ func (c *Collector) add(t Token) {
 
 // Text adds a folded text in which any substring is to be found, and the words.
 func (c *Collector) Text(text []byte) {
+	c.Substrings(text)
+	c.Words(text)
+}
+
+// Reach is how far a substring's token reaches back: pieces of one text are to overlap by so many octets.
+const Reach = 2
+
+// Full tells that nothing more needs to be added: every search looks at the email.
+func (c *Collector) Full() bool { return c.all }
+
+// Substrings adds a folded text in which any substring is to be found.
+func (c *Collector) Substrings(text []byte) {
 	var abc uint32
 	for i, b := range text {
 		abc = abc<<8 | uint32(b)
@@ -70,7 +82,6 @@ func (c *Collector) Text(text []byte) {
 			return
 		}
 	}
-	c.Words(text)
 }
 
 // Words adds the words alone of a folded text.

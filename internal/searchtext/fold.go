@@ -72,13 +72,46 @@ func FoldReader(dst []byte, r io.Reader) []byte {
 	}
 }
 
-// FoldValue appends a header field's value, unfolded, decoded and folded. A plain one, which most are, costs no more than its
-// octets.
+// FoldValue appends a header field's value, unfolded, without blanks around it, decoded and folded. A plain one, which most
+// are, costs no more than its octets.
 func FoldValue(dst, value []byte) []byte {
-	if bytes.Contains(value, []byte("=?")) || bytes.IndexByte(value, '\n') < len(value)-1 && bytes.IndexByte(value, '\n') >= 0 || !utf8.Valid(value) {
-		return Fold(dst, []byte(message.DecodeValue(value)))
+	value = bytes.TrimSpace(value)
+	if bytes.ContainsAny(value, "\n\x00") {
+		value = unfold(value)
 	}
-	return Fold(dst, bytes.TrimSpace(value))
+	if bytes.Contains(value, []byte("=?")) || !utf8.Valid(value) {
+		return Fold(dst, []byte(message.DecodeWords(string(value))))
+	}
+	return Fold(dst, value)
+}
+
+// unfold gives a value on one line (RFC 5322 §2.2.3). NUL, which IMAP cannot say, is "?".
+func unfold(value []byte) []byte {
+	out := make([]byte, 0, len(value))
+	for _, c := range value {
+		switch c {
+		case '\r', '\n':
+			continue
+		case 0:
+			c = '?'
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// FoldBlanks appends the blanks that a field's value begins with, which TEXT may look for (RFC 9051 §6.4.4).
+func FoldBlanks(dst, value []byte) []byte {
+	for _, c := range value {
+		switch c {
+		case ' ', '\t':
+			dst = append(dst, c)
+		case '\r', '\n':
+		default:
+			return dst
+		}
+	}
+	return dst
 }
 
 // WholeRunes is how much of b does not end within a rune.

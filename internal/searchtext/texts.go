@@ -3,6 +3,7 @@ package searchtext
 import (
 	"bytes"
 	"io"
+	"math"
 	"slices"
 	"strings"
 
@@ -10,18 +11,12 @@ import (
 	"github.com/mailfarm/mailfarm/internal/message"
 )
 
-const (
-	// MessageMax is how much of one message is looked through, octets.
-	MessageMax = 16 << 20
-	// TextMax is how much of one part's text is, once decoded.
-	TextMax = 8 << 20
-)
-
-// Texts looks into one message; what is decoded is kept for further keys.
+// Texts looks into one message, which it holds and of which it keeps for further keys what is decoded: one of at most WholeMax
+// octets; see IsLong.
 type Texts struct {
 	index *message.Index
 	view  message.View
-	text  []byte // the message as readers see it, or its beginning
+	text  []byte // the message as readers see it
 
 	arena   []byte // memory for what is folded
 	parts   texts
@@ -35,10 +30,26 @@ type texts struct {
 	all  [][]byte
 }
 
-// Reset makes t look into another message: its index, what is shown and hidden of it, and as much of it as readers see as is
-// at hand. What t gave of the last one is no longer valid.
+// Reset makes t look into another message: its index, what is shown and hidden of it, and the message as readers see it.
+// What t gave of the last one is no longer valid.
 func (t *Texts) Reset(index *message.Index, view message.View, text []byte) {
 	*t = Texts{index: index, view: view, text: text, arena: t.arena[:0]}
+}
+
+// Hit tells whether the message has what BODY or TEXT look for.
+func (t *Texts) Hit(n *Needle) Hit {
+	hit := Missed
+	in := func(text []byte) bool {
+		hit = max(hit, n.In(text))
+		return hit == Exactly
+	}
+	if t.InText(in) || n.Headers && t.InHeaders(in) {
+		return Exactly
+	}
+	if hit == Missed && len(n.Stems) > 0 && t.InLoose(func(text []byte) bool { return HasStems(text, n.Stems) }) {
+		return Loosely
+	}
+	return hit
 }
 
 // InText tells whether a text part, folded, holds what is looked for (RFC 9051 §6.4.4 BODY).
@@ -86,7 +97,12 @@ func (t *Texts) addLoose(text []byte) {
 
 // document is the text of an attached document.
 func (t *Texts) document(p *message.Part) []byte {
-	r, err := message.NewDecoder(p.Encoding, bytes.NewReader(t.slice(t.view.Overlay.SeenRange(p.Body))))
+	return textOf(p, bytes.NewReader(t.slice(t.view.Overlay.SeenRange(p.Body))))
+}
+
+// textOf reads an attached document.
+func textOf(p *message.Part, body io.Reader) []byte {
+	r, err := message.NewDecoder(p.Encoding, body)
 	if err != nil {
 		return nil
 	}
@@ -121,14 +137,14 @@ func (s *texts) any(holds func([]byte) bool, make func()) bool {
 // eachText calls f with the parts that are text.
 func (t *Texts) eachText(f func(*message.Part)) {
 	t.index.Walk(func(_ []int, p *message.Part) bool {
-		if p.Kind == message.Leaf && (p.Type == "text" || p.Type == "message") {
+		if p.Kind == message.Leaf && isText(p) {
 			f(p)
 		}
 		return true
 	})
 }
 
-// slice is a section of the message, as far as it was read.
+// slice is a section of the message.
 func (t *Texts) slice(r message.Range) []byte {
 	from := min(r.Offset, int64(len(t.text)))
 	return t.text[from:min(r.End(), int64(len(t.text)))]
@@ -142,9 +158,9 @@ func (t *Texts) fold(p *message.Part) []byte {
 	raw := t.slice(t.view.Overlay.SeenRange(p.Body))
 	begin := len(t.arena)
 	if asItIs(p) {
-		t.arena = Fold(t.arena, raw[:min(len(raw), TextMax)])
+		t.arena = Fold(t.arena, raw)
 	} else {
-		t.arena = FoldReader(t.arena, message.NewTextReader(p, bytes.NewReader(raw), TextMax))
+		t.arena = FoldReader(t.arena, message.NewTextReader(p, bytes.NewReader(raw), math.MaxInt64))
 	}
 	return t.since(begin)
 }
@@ -153,10 +169,10 @@ func (t *Texts) fold(p *message.Part) []byte {
 func (t *Texts) decode(p *message.Part) []byte {
 	raw := t.slice(t.view.Overlay.SeenRange(p.Body))
 	if asItIs(p) {
-		return raw[:min(len(raw), TextMax)]
+		return raw
 	}
 	var b bytes.Buffer
-	b.ReadFrom(message.NewTextReader(p, bytes.NewReader(raw), TextMax))
+	b.ReadFrom(message.NewTextReader(p, bytes.NewReader(raw), math.MaxInt64))
 	return b.Bytes()
 }
 
@@ -175,7 +191,7 @@ func asItIs(p *message.Part) bool {
 func (t *Texts) header(header []byte) []byte {
 	begin := len(t.arena)
 	message.EachField(header, func(name, value []byte) bool {
-		t.arena = append(Fold(t.arena, name), ':')
+		t.arena = FoldBlanks(append(Fold(t.arena, name), ':'), value)
 		t.arena = FoldValue(t.arena, value)
 		t.arena = append(t.arena, '\n')
 		return true

@@ -24,15 +24,21 @@ func Stems(text []byte) [][]byte {
 // HasStems tells whether a folded text has words of all stems.
 func HasStems(text []byte, stems [][]byte) bool {
 	var found uint32
+	return hasStems(text, stems, &found)
+}
+
+// hasStems goes on looking: found has a bit for each stem that the text had before.
+func hasStems(text []byte, stems [][]byte, found *uint32) bool {
+	all := uint32(1)<<len(stems) - 1
 	EachWord(text, func(w []byte) bool {
 		for i, s := range stems {
-			if found&(1<<i) == 0 && bytes.HasPrefix(w, s[:min(len(s), 1)]) && bytes.Equal(Stem(w), s) {
-				found |= 1 << i
+			if *found&(1<<i) == 0 && bytes.HasPrefix(w, s[:min(len(s), 1)]) && bytes.Equal(Stem(w), s) {
+				*found |= 1 << i
 			}
 		}
-		return found != 1<<len(stems)-1
+		return *found != all
 	})
-	return found == 1<<len(stems)-1
+	return *found == all
 }
 
 // EachWord calls f with runs of letters, digits and anything beyond ASCII, until it returns false.

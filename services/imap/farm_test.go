@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -317,7 +318,9 @@ func (f *farm) fill(t testing.TB, account uint64, mailbox string, messages ...st
 			check(t, stream.Send(&storev1.AppendRequest{Part: &storev1.AppendRequest_Start{Start: &storev1.AppendStart{
 				Account: account, Mailbox: mailbox, Size: int64(len(m)),
 			}}}))
-			check(t, stream.Send(&storev1.AppendRequest{Part: &storev1.AppendRequest_Data{Data: []byte(m)}}))
+			for data := range slices.Chunk([]byte(m), 8<<20) {
+				check(t, stream.Send(&storev1.AppendRequest{Part: &storev1.AppendRequest_Data{Data: data}}))
+			}
 			check(t, stream.Send(&storev1.AppendRequest{Part: &storev1.AppendRequest_End{End: true}}))
 		}
 		_, err = stream.CloseAndRecv()

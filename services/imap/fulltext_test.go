@@ -46,7 +46,22 @@ func randomMail(r *rand.Rand) string {
 		"sender (a comment) @ sub . example", "<@relay:via@route.example>"}
 	head := fmt.Sprintf("From: %s\r\nTo: %s\r\nSubject: %s\r\nX-Note: %s %s\r\nMessage-ID: <%x@%s.example>\r\n", addresses[r.IntN(len(addresses))],
 		addresses[r.IntN(len(addresses))], word(), word(), word(), r.Uint32(), []string{"one", "two"}[r.IntN(2)])
-	return head + "MIME-Version: 1.0\r\n" + randomPart(r, 3)
+	if r.IntN(4) == 0 {
+		head += "Subject: " + word() + "\r\n"
+	}
+	part := randomPart(r, 3)
+	if r.IntN(10) == 0 {
+		part = nestedPart(part, 45+r.IntN(70))
+	}
+	return head + "MIME-Version: 1.0\r\n" + part
+}
+
+// nestedPart puts a part into so many multiparts.
+func nestedPart(part string, levels int) string {
+	for i := range levels {
+		part = fmt.Sprintf("Content-Type: multipart/mixed; boundary=\"level%d.\"\r\n\r\n--level%[1]d.\r\n%s\r\n--level%[1]d.--\r\n", i, part)
+	}
+	return part
 }
 
 // randomPart is a header of MIME with what it tells of.
@@ -164,7 +179,7 @@ func randomKey(r *rand.Rand, depth int) string {
 	case 2:
 		return "HEADER X-Note " + text()
 	case 3:
-		return "HEADER Message-ID " + text()
+		return []string{"HEADER Message-ID ", "HEADER Subject "}[r.IntN(2)] + text()
 	case 4, 5:
 		return "BODY " + text()
 	case 6:

@@ -85,6 +85,7 @@ func (m *mails) keySource(uid mailbox.UID, mail *mail) (keys.Source, error) {
 		if s.Envelope = message.EnvelopeOf(encoded); s.Envelope != nil {
 			s.Sent, s.HasSent = message.SentDateOf(encoded)
 			s.References = message.ReferencesOf(encoded)
+			s.OneSubject = message.OneSubject(encoded)
 			return s, nil
 		}
 	}

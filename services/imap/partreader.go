@@ -61,3 +61,9 @@ func (r *partReader) close() {
 		r.stream = nil
 	}
 }
+
+// Close ends reading.
+func (r *partReader) Close() error {
+	r.close()
+	return nil
+}

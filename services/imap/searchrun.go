@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io"
 	"slices"
 
 	"github.com/mailfarm/mailfarm/internal/mailbox"
@@ -42,6 +43,7 @@ type searcher struct {
 type candidate struct {
 	search.Message
 	mail *mail
+	long bool // looked through piece by piece
 }
 
 type hit struct {
@@ -201,9 +203,15 @@ func (r *searcher) know(c *candidate) error {
 	if err != nil {
 		return err
 	}
-	v := ix.WithOverlay(m.overlay)
 	if ix.Flags&message.Truncated == 0 {
-		c.HasField = func(name string) bool { return len(v.Lookup(nil, name)) > 0 }
+		v := ix.WithOverlay(m.overlay)
+		c.Field = func(name string) (count int, longest int64) {
+			fields := v.Lookup(nil, name)
+			for _, f := range fields {
+				longest = max(longest, f.Value.Length)
+			}
+			return len(fields), longest
+		}
 	}
 	return nil
 }
@@ -230,22 +238,23 @@ func (r *searcher) readSome(open []candidate) (n int, err error) {
 	data := make([]datum, len(open))
 	for i := range open {
 		c := &open[i]
-		d := datum{mail: c.mail}
-		want := message.Range{Length: min(c.mail.size(), searchtext.MessageMax)}
-		if r.level == search.Header {
-			ix, err := r.mails.indexOf(c.mail)
-			if err != nil {
-				if i == 0 {
-					return 0, err
-				}
-				data, open = data[:i], open[:i]
-				break // its turn comes
+		ix, err := r.mails.indexOf(c.mail)
+		if err != nil {
+			if i == 0 {
+				return 0, err
 			}
-			want = ix.WithOverlay(c.mail.overlay).Header()
-			want.Length = min(want.Length, searchtext.MessageMax)
+			data, open = data[:i], open[:i]
+			break // its turn comes
 		}
-		d.add(want)
-		ranges = d.ask(ranges)
+		want := message.Range{Length: c.mail.size()}
+		if r.level == search.Header {
+			want = ix.WithOverlay(c.mail.overlay).Header()
+		}
+		d := datum{mail: c.mail}
+		if c.long = r.isLong(ix, want.Length); !c.long {
+			d.add(want)
+			ranges = d.ask(ranges)
+		}
 		data[i] = d
 	}
 	if len(ranges) > 0 {
@@ -257,33 +266,67 @@ func (r *searcher) readSome(open []candidate) (n int, err error) {
 		r.mails.stream = stream
 	}
 	for i := range open {
-		r.text = r.text[:0]
-		if err := r.mails.copySegments(&data[i], func(p []byte) { r.text = append(r.text, p...) }); err != nil {
-			return i, err
+		if open[i].long {
+			err = r.decideLong(&open[i])
+		} else {
+			r.text = r.text[:0]
+			if err = r.mails.copySegments(&data[i], func(p []byte) { r.text = append(r.text, p...) }); err == nil {
+				err = r.decideWhole(&open[i])
+			}
 		}
-		if err := r.decide(&open[i], r.text); err != nil {
+		if err != nil {
 			return i, err
 		}
 	}
 	return len(open), nil
 }
 
-// decide matches one message whose header or text was read.
-func (r *searcher) decide(c *candidate, text []byte) error {
+// isLong tells whether so much of a message is looked through piece by piece.
+func (r *searcher) isLong(ix *message.Index, octets int64) bool {
+	return octets > searchtext.WholeMax || r.level == search.Text && ix.Coarse()
+}
+
+// decideWhole matches a message whose header or text is at hand.
+func (r *searcher) decideWhole(c *candidate) error {
 	ix, err := r.mails.indexOf(c.mail)
 	if err != nil {
 		return err
 	}
 	v := ix.WithOverlay(c.mail.overlay)
-	c.Level = r.level
-	c.Header = text[:min(v.Header().Length, int64(len(text)))]
-	if c.Level == search.Text {
-		r.texts.Reset(ix, v, text)
-		c.InText, c.InHeaders, c.InLoose = r.texts.InText, r.texts.InHeaders, r.texts.InLoose
+	header := r.text[:min(v.Header().Length, int64(len(r.text)))]
+	if r.level == search.Text {
+		r.texts.Reset(ix, v, r.text)
 	}
-	c.Loose = false
+	r.decide(c, func(n *searchtext.Needle) searchtext.Hit {
+		if n.Field != "" {
+			return n.InFields(header)
+		}
+		return r.texts.Hit(n)
+	})
+	return nil
+}
+
+// decideLong matches a message that is read piece by piece, once for all keys.
+func (r *searcher) decideLong(c *candidate) error {
+	ix, err := r.mails.indexOf(c.mail)
+	if err != nil {
+		return err
+	}
+	looks := searchtext.LookFor(r.key.Needles())
+	long := searchtext.Long{Open: func(at message.Range) (io.ReadCloser, error) {
+		return r.mails.reader(&datum{mail: c.mail, at: at}), nil
+	}}
+	if err := long.Read(ix.WithOverlay(c.mail.overlay), looks); err != nil {
+		return err
+	}
+	r.decide(c, looks.Hit)
+	return nil
+}
+
+// decide matches a message that can be looked into.
+func (r *searcher) decide(c *candidate, look func(*searchtext.Needle) searchtext.Hit) {
+	c.Level, c.Look, c.Loose = r.level, look, false
 	if r.key.Match(&c.Message) == search.Yes {
 		r.hits = append(r.hits, hit{c.Seq, c.ModSeq, c.Loose})
 	}
-	return nil
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/mailfarm/mailfarm/internal/searchtext"
 )
 
-// textReader makes documents of emails, one at a time: it holds no more than searchtext.MessageMax of a message and what that
-// is once decoded.
+// textReader makes documents of emails, one at a time: it holds a message of searchtext.WholeMax octets at most and what that
+// is once decoded, and of longer ones a piece.
 type textReader struct {
 	mailboxes *mailboxes
 	collector *fulltext.Collector
@@ -47,7 +47,12 @@ func (r *textReader) doc(ctx context.Context, a mailbox.AccountID, e *index.Emai
 		}
 	}()
 	r.mailboxes.reindex(ctx, a, e)
-	text, err := r.read(ctx, e)
+	ix, err := message.Decode(e.PartIndex)
+	if err != nil {
+		r.collector.All()
+		return d, nil
+	}
+	err = r.read(ctx, ix, e)
 	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrCorrupt) {
 		r.collector.All()
 		return d, nil
@@ -55,41 +60,78 @@ func (r *textReader) doc(ctx context.Context, a mailbox.AccountID, e *index.Emai
 	if err != nil {
 		return d, fmt.Errorf("read email %d: %w", e.ID, err)
 	}
-	ix, err := message.Decode(e.PartIndex)
-	if err != nil {
-		r.collector.All()
-		return d, nil
-	}
-	r.collect(ix, e, text)
 	return d, nil
 }
 
-// read gives the message as readers see it, or its beginning.
-func (r *textReader) read(ctx context.Context, e *index.Email) ([]byte, error) {
+// read adds all that SEARCH may find the message by, as readers see it.
+func (r *textReader) read(ctx context.Context, ix *message.Index, e *index.Email) error {
 	f, err := r.mailboxes.deps.Blobs.Open(ctx, e.Blob)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
-	body := message.NewReader(message.OverlayFrom(e.Overlay), f.Body, f.Size)
-	n := min(body.Size(), searchtext.MessageMax)
-	if int64(cap(r.body)) < n {
-		r.body = make([]byte, n)
+	overlay := message.OverlayFrom(e.Overlay)
+	body := message.NewReader(overlay, f.Body, f.Size)
+	v := ix.WithOverlay(overlay)
+	if searchtext.IsLong(ix, body.Size()) {
+		return r.readLong(v, body, e)
 	}
-	r.body = r.body[:n]
+	if int64(cap(r.body)) < body.Size() {
+		r.body = make([]byte, body.Size())
+	}
+	r.body = r.body[:body.Size()]
 	if _, err := body.ReadAt(r.body, 0); err != nil && err != io.EOF {
-		return nil, err
+		return err
 	}
-	return r.body, nil
+	r.collect(v, r.body)
+	r.collectEnvelopes(v, r.body[:min(v.Header().Length, int64(len(r.body)), message.MaxHeaderBytes)], e)
+	return nil
+}
+
+// readLong adds what is read piece by piece.
+func (r *textReader) readLong(v message.View, body io.ReaderAt, e *index.Email) error {
+	header := make([]byte, min(v.Header().Length, message.MaxHeaderBytes))
+	if _, err := body.ReadAt(header, 0); err != nil && err != io.EOF {
+		return err
+	}
+	r.collectEnvelopes(v, header, e)
+	long := searchtext.Long{Open: func(at message.Range) (io.ReadCloser, error) {
+		return io.NopCloser(io.NewSectionReader(body, at.Offset, at.Length)), nil
+	}}
+	return long.Read(v, &pieceReader{collector: r.collector})
+}
+
+// pieceReader collects the texts of a long message.
+type pieceReader struct {
+	collector *fulltext.Collector
+	kind      searchtext.Kind
+}
+
+// Overlap: substrings over the edge of a piece are not to be missed.
+func (p *pieceReader) Overlap() int { return fulltext.Reach }
+
+// Wants says no once the email is one that every search looks at. Fields are in the headers.
+func (p *pieceReader) Wants(k searchtext.Kind) bool {
+	return k != searchtext.OfField && !p.collector.Full()
+}
+
+// Begin begins a text.
+func (p *pieceReader) Begin(k searchtext.Kind, _ []byte) { p.kind = k }
+
+// Piece adds a piece of it.
+func (p *pieceReader) Piece(text, words []byte) {
+	if p.kind != searchtext.OfLoose {
+		p.collector.Substrings(text)
+	}
+	p.collector.Words(words)
 }
 
 // slots are the places of ENVELOPE that SEARCH looks at.
 var slots = []searchtext.Slot{searchtext.Subject, searchtext.From, searchtext.To, searchtext.Cc, searchtext.Bcc, searchtext.InReplyTo, searchtext.MessageID}
 
-// collect adds all that SEARCH may find the message by.
-func (r *textReader) collect(ix *message.Index, e *index.Email, text []byte) {
-	v := ix.WithOverlay(message.OverlayFrom(e.Overlay))
-	r.texts.Reset(ix, v, text)
+// collect adds the texts of a message.
+func (r *textReader) collect(v message.View, text []byte) {
+	r.texts.Reset(v.Index, v, text)
 	add := func(text []byte) bool {
 		r.collector.Text(text)
 		return false
@@ -100,8 +142,10 @@ func (r *textReader) collect(ix *message.Index, e *index.Email, text []byte) {
 		r.collector.Words(text)
 		return false
 	})
-	// Whichever way a reader comes by ENVELOPE.
-	header := text[:min(v.Header().Length, int64(len(text)), message.MaxHeaderBytes)]
+}
+
+// collectEnvelopes adds ENVELOPE, whichever way a reader comes by it.
+func (r *textReader) collectEnvelopes(v message.View, header []byte, e *index.Email) {
 	envelopes := [][]byte{message.EnvelopeOf(e.PartIndex), message.AppendEnvelope(nil, header)}
 	if seen, ok := v.Envelope(); ok {
 		envelopes = append(envelopes, seen)

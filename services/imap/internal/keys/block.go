@@ -40,6 +40,8 @@ const (
 	isReply
 	// spaced tells that the base subject is no part of the subject as it stands, and is made when it is asked for.
 	spaced
+	// several tells that the header may have more than one Subject.
+	several
 )
 
 // Block holds the keys of the messages of one run of UIDs that somebody asked for, in ascending order. It is immutable.
@@ -80,6 +82,8 @@ type Source struct {
 	HasSent bool
 	// References is the field's value.
 	References []byte
+	// OneSubject tells that the header has no more than one Subject field.
+	OneSubject bool
 }
 
 // Len is how many messages the block has keys of.
@@ -164,6 +168,9 @@ func (w *writer) add(s *Source) {
 	if s.HasSent {
 		_, zone := s.Sent.Zone()
 		f.sent, f.zone, f.flags = s.Sent.Unix(), int16(zone/60), hasSent
+	}
+	if !s.OneSubject {
+		f.flags |= several
 	}
 	t := searchtext.Tokens{Rest: s.Envelope}
 	var inReplyTo uint64

@@ -36,6 +36,11 @@ func (r Record) Text(s searchtext.Slot) (text []byte, whole bool) {
 	return r.text(c), r.b.fixed[r.i].cut&(1<<c) == 0
 }
 
+// Single tells that the header has no more than one field of a place of ENVELOPE; false where that is not kept.
+func (r Record) Single(s searchtext.Slot) bool {
+	return s == searchtext.Subject && r.b.fixed[r.i].flags&several == 0
+}
+
 // Sent is the Date field's time in seconds since 1970, and the zone it was written in, seconds east of UTC; false where
 // there is none that can be read.
 func (r Record) Sent() (seconds int64, zone int, ok bool) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/internal/message"
 	"github.com/mailfarm/mailfarm/internal/searchtext"
 	"github.com/mailfarm/mailfarm/services/imap/internal/keys"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
@@ -57,18 +58,12 @@ type Message struct {
 	// From Index on.
 	Envelope []byte // in IMAP's form
 	ThreadID string
-	// HasField tells whether the header has a field; name is in lower case. It is nil where the index has not all fields.
-	HasField func(name string) bool
+	// Field tells how many fields of a name the header has, and how many octets the longest has; name is in lower case. It is
+	// nil where the index has not all fields.
+	Field func(name string) (count int, longest int64)
 
-	// From Header on: the header section.
-	Header []byte
-
-	// Of Text: whether one of the message's text parts, folded, holds what is looked for, and whether any header of a part does.
-	InText    func(holds func(folded []byte) bool) bool
-	InHeaders func(holds func(folded []byte) bool) bool
-	// InLoose tells so of what FUZZY alone looks at: the text of HTML without its tags, and of attached
-	// documents. Nil: there is none.
-	InLoose func(holds func(folded []byte) bool) bool
+	// Look looks for what HEADER asks for, from Header on, and for what BODY and TEXT ask for, of Text.
+	Look func(*searchtext.Needle) searchtext.Hit
 
 	// Loose is set by Match where FUZZY found words in another form than they were asked for.
 	Loose bool
@@ -123,7 +118,8 @@ type Key struct {
 	text    []byte
 	words   [][]byte // of FUZZY: the stems of text
 	field   string
-	slot    searchtext.Slot // of ENVELOPE
+	slot    searchtext.Slot    // of ENVELOPE
+	needle  *searchtext.Needle // of HEADER, BODY and TEXT
 
 	set        wire.Set // as written, until Bind
 	saved, uid bool
@@ -171,9 +167,6 @@ func (k *Key) Level() Level {
 		l = Index
 	case opHeader:
 		l = Header
-		if k.slot != searchtext.None && len(k.text) > 0 {
-			l = Index
-		}
 	case opBody, opText:
 		l = Text
 	}
@@ -270,17 +263,14 @@ func (k *Key) matchMail(m *Message) Answer {
 	if m.Level < Text {
 		return Maybe
 	}
-	holds := func(text []byte) bool { return k.in(m, text) }
-	if m.InText(holds) {
-		return Yes
-	}
-	if k.op == opText && m.InHeaders(holds) {
-		return Yes
-	}
-	if len(k.words) == 0 || m.InLoose == nil {
-		return No
-	}
-	return yes(m.InLoose(func(text []byte) bool { return k.looselyIn(m, text) }))
+	return k.look(m)
+}
+
+// look looks into the message.
+func (k *Key) look(m *Message) Answer {
+	hit := m.Look(k.needle)
+	m.Loose = m.Loose || hit == searchtext.Loosely
+	return yes(hit != searchtext.Missed)
 }
 
 // matchSlot looks into a place of ENVELOPE.
@@ -312,22 +302,44 @@ func (k *Key) matchSent(m *Message) Answer {
 	return yes(ok && day >= k.day)
 }
 
-// matchHeader is HEADER: an empty string asks whether there is such a field. What ENVELOPE has as it was written is looked
-// for there: the first field of its name.
+// matchHeader is HEADER: an empty string asks whether there is such a field. Where there is one field, and ENVELOPE has it as
+// it was written, it is looked for there.
 func (k *Key) matchHeader(m *Message) Answer {
-	switch {
-	case k.slot != searchtext.None && len(k.text) > 0:
-		return k.matchSlot(m)
-	case m.Level < Index:
-		return Maybe
-	case m.HasField != nil && !m.HasField(k.field):
-		return No
-	case m.HasField != nil && len(k.text) == 0:
-		return Yes
-	case m.Level < Header:
+	if k.slot != searchtext.None && len(k.text) > 0 && m.Keys.Known() && m.Keys.Single(k.slot) {
+		if text, whole := m.Keys.Text(k.slot); whole {
+			return yes(k.in(m, text))
+		}
+	}
+	if m.Level < Index {
 		return Maybe
 	}
-	return yes(inField(m.Header, k.field, func(text []byte) bool { return k.in(m, text) }))
+	if m.Field != nil {
+		switch count, longest := m.Field(k.field); {
+		case count == 0:
+			return No
+		case len(k.text) == 0:
+			return Yes
+		case count == 1 && longest < message.MaxString && k.slot != searchtext.None:
+			m.scratch = searchtext.AppendSlot(m.scratch[:0], m.Envelope, k.slot)
+			return yes(k.in(m, m.scratch))
+		}
+	}
+	if m.Level < Header {
+		return Maybe
+	}
+	return k.look(m)
+}
+
+// Needles are what the key looks for in a message: all that Message.Look may be asked for.
+func (k *Key) Needles() []*searchtext.Needle {
+	var all []*searchtext.Needle
+	if k.needle != nil {
+		all = append(all, k.needle)
+	}
+	for _, kid := range k.kids {
+		all = append(all, kid.Needles()...)
+	}
+	return all
 }
 
 func yes(b bool) Answer {

@@ -55,8 +55,8 @@ var dateKeys = map[string]op{
 
 var addressKeys = map[string]searchtext.Slot{"FROM": searchtext.From, "TO": searchtext.To, "CC": searchtext.Cc, "BCC": searchtext.Bcc}
 
-// slots are the fields whose text ENVELOPE has as it was written: HEADER of them reads no body. Addresses are not among
-// them, which ENVELOPE has taken apart.
+// slots are the fields whose text ENVELOPE has as it was written: HEADER of them mostly reads no body. Addresses are not
+// among them, which ENVELOPE has taken apart.
 var slots = map[string]searchtext.Slot{"subject": searchtext.Subject, "in-reply-to": searchtext.InReplyTo, "message-id": searchtext.MessageID}
 
 // key reads one key.
@@ -86,6 +86,10 @@ func (p *parser) key() *Key {
 	k := p.plain(string(l.Word()))
 	if p.fuzzy > 0 && len(k.text) > 0 && k.op != opEmailID && k.op != opThreadID {
 		k.words = searchtext.Stems(k.text)
+	}
+	switch k.op {
+	case opHeader, opBody, opText:
+		k.needle = &searchtext.Needle{Field: k.field, Parts: k.op != opHeader, Headers: k.op == opText, Text: k.text, Stems: k.words}
 	}
 	return k
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/internal/searchtext"
 	"github.com/mailfarm/mailfarm/services/imap/internal/keys"
 	"github.com/mailfarm/mailfarm/services/imap/internal/search"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
@@ -38,12 +39,20 @@ func TestLevels(t *testing.T) {
 	index.Keys, _ = none.With([]keys.Source{{UID: 30, Envelope: []byte(envelope), Sent: sent, HasSent: true}}).Find(30)
 	byKeys := columns
 	byKeys.Level, byKeys.Keys = search.Keys, index.Keys
-	index.HasField = func(name string) bool { return name == "x-a" || name == "subject" }
+	index.Field = func(name string) (int, int64) {
+		return map[string]int{"x-a": 1, "subject": 2, "message-id": 1}[name], 10
+	}
 	full := index
 	full.Level = search.Text
-	full.Header = []byte("X-A: one\r\n two\r\nSubject: x\r\n\r\n")
-	full.InText = func(holds func([]byte) bool) bool { return holds([]byte("BODY TEXT")) }
-	full.InHeaders = func(holds func([]byte) bool) bool { return holds([]byte("SUBJECT: X")) }
+	full.Look = func(n *searchtext.Needle) searchtext.Hit {
+		switch {
+		case n.Field != "":
+			return n.InFields([]byte("X-A: one\r\n two\r\nSubject: =?utf-8?q?Stra=C3=9Fe?=\r\nSUBJECT : x\r\n\r\n"))
+		case n.Headers:
+			return max(n.In([]byte("BODY TEXT")), n.In([]byte("SUBJECT: X")))
+		}
+		return n.In([]byte("BODY TEXT"))
+	}
 	const no, maybe, yes = search.No, search.Maybe, search.Yes
 	for _, tc := range []struct {
 		key  string
@@ -65,6 +74,9 @@ func TestLevels(t *testing.T) {
 		{"SENTON 2-Jan-2023", [3]search.Answer{maybe, yes, yes}},
 		{"SENTSINCE 3-Jan-2023", [3]search.Answer{maybe, no, no}},
 		{"HEADER message-id ID@", [3]search.Answer{maybe, yes, yes}},
+		{"HEADER subject x", [3]search.Answer{maybe, maybe, yes}},
+		{"HEADER subject stra", [3]search.Answer{maybe, maybe, yes}},
+		{"HEADER subject y", [3]search.Answer{maybe, maybe, no}},
 		{"HEADER x-a TWO", [3]search.Answer{maybe, maybe, yes}},
 		{"HEADER x-b two", [3]search.Answer{maybe, no, no}},
 		{`HEADER x-a ""`, [3]search.Answer{maybe, yes, yes}},
@@ -123,9 +135,8 @@ func FuzzParse(f *testing.F) {
 		k.Match(m)
 		m.Level, m.Envelope = search.Index, envelope
 		k.Match(m)
-		m.Level, m.Header = search.Text, envelope
-		m.InText = func(holds func([]byte) bool) bool { return holds(envelope) }
-		m.InHeaders = m.InText
+		m.Level = search.Text
+		m.Look = func(n *searchtext.Needle) searchtext.Hit { return n.In(envelope) }
 		if k.Match(m) == search.Maybe {
 			t.Fatalf("%q is open although all is known", in)
 		}

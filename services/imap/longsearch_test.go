@@ -1,0 +1,76 @@
+package imap_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"mime/quotedprintable"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// literals are texts in braces.
+var literals = regexp.MustCompile(`\{[^}]*\}`)
+
+// TestSearchLongMessages: SEARCH looks at the whole of a message, whatever its size and structure (RFC 9051 §6.4.4), with the
+// full-text index and without it.
+func TestSearchLongMessages(t *testing.T) {
+	if testing.Short() {
+		t.Skip("messages of 40 MiB")
+	}
+	text := strings.Repeat(strings.Repeat("Straße nach Köln, naïve café. ", 36)+"\r\n", 27<<10) // 30 MiB
+	const last = "подготовить отчёт am Ende"
+	inBase64 := func(s string) string {
+		var b strings.Builder
+		b.WriteString("Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n")
+		enc := base64.StdEncoding.EncodeToString([]byte(s))
+		for ; len(enc) > 76; enc = enc[76:] {
+			b.WriteString(enc[:76] + "\r\n")
+		}
+		return b.String() + enc + "\r\n"
+	}
+	var quoted strings.Builder
+	quoted.WriteString("Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n")
+	w := quotedprintable.NewWriter(&quoted)
+	w.Write([]byte(text[:len(text)/2] + last))
+	check(t, w.Close())
+
+	f := startFarm(t, nil)
+	user, account := f.account(t)
+	f.fill(t, account, "INBOX", numbered(0, 20)...)
+	const head = "Subject: one\r\nSubject: =?utf-8?q?zw=C3=B6lf?=\r\nMessage-ID: <a@example.net>\r\nMessage-ID: <b@example.net>\r\nMIME-Version: 1.0\r\n"
+	f.fill(t, account, "INBOX", head+nestedPart(inBase64(text+last), 20), head+nestedPart(quoted.String(), 70), head+"\r\nsmall\r\n",
+		"To: "+strings.Repeat("<somebody@example.net>,\r\n ", 2000)+"<last@example.net>\r\nSubject: "+strings.Repeat("words and\r\n ", 3000)+"the end\r\n\r\nmany\r\n")
+	c := dial(t, f.addr, false)
+	c.readLine()
+	c.answer(t, "LOGIN "+user+" "+quote(password))
+	c.answer(t, "SELECT INBOX")
+	look := func(when string) {
+		t.Helper()
+		for key, want := range map[string]string{
+			"BODY {Подготовить ОТЧЁТ}":   "* SEARCH 21 22",
+			"TEXT {отчёт am}":            "* SEARCH 21 22",
+			"BODY {отчётподготовить}":    "* SEARCH",
+			"FUZZY BODY {ende nach отч}": "* SEARCH",
+			"FUZZY BODY {ende отчёт am}": "* SEARCH 21 22",
+			"HEADER Subject one":         "* SEARCH 21 22 23",
+			"HEADER Subject {zwölf}":     "* SEARCH 21 22 23",
+			"SUBJECT {zwölf}":            "* SEARCH",
+			"HEADER Message-ID <b@":      "* SEARCH 21 22 23",
+			"HEADER Subject {the end}":   "* SEARCH 24",
+			"HEADER To <last@":           "* SEARCH 24",
+			"TEXT <last@":                "* SEARCH 24",
+			"TEXT {Subject: one}":        "* SEARCH 21 22 23",
+		} {
+			if got := c.answer(t, "SEARCH "+literals.ReplaceAllStringFunc(key, func(s string) string {
+				return fmt.Sprintf("{%d+}\r\n%s", len(s)-2, s[1:len(s)-1])
+			})); got != want {
+				t.Errorf("%s: %s: got %q, want %q", when, key, got, want)
+			}
+		}
+	}
+	look("without the index")
+	f.work(t)
+	f.indexed(t, account)
+	look("indexed")
+}
