@@ -66,8 +66,9 @@ type Config struct {
 	MaxCommand int `yaml:"max_command"`
 	// MaxAppend is the largest message APPEND takes: APPENDLIMIT (RFC 7889), octets. Default 64 MiB.
 	MaxAppend int64 `yaml:"max_append"`
-	// MessageLimit is how many messages one FETCH, STORE, SEARCH, SORT, COPY, MOVE, APPEND or UID EXPUNGE is about at most, and
-	// SaveLimit how many COPY, MOVE and APPEND file: MESSAGELIMIT and SAVELIMIT (RFC 9738). Default none; an APPEND files 1000.
+	// MessageLimit is how many messages one FETCH, STORE, SEARCH, SORT, THREAD, COPY, MOVE, APPEND or UID EXPUNGE is about at
+	// most, and SaveLimit how many COPY and APPEND file: MESSAGELIMIT and SAVELIMIT (RFC 9738, which asks for no less than 1000).
+	// Of both the lower one holds for all. Default none; an APPEND files 1000.
 	MessageLimit int `yaml:"message_limit"`
 	SaveLimit    int `yaml:"save_limit"`
 	// KeysMemory is how much the process keeps of headers for SEARCH, SORT and THREAD, octets: about 250 for a message. Default 128 MiB.

@@ -1,8 +1,11 @@
 package imap
 
 import (
+	"math"
+
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
+	"github.com/mailfarm/mailfarm/services/imap/internal/view"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
 
@@ -32,12 +35,40 @@ func (s *session) uidExpunge(l *wire.Lexer) (reply, error) {
 		// An empty set would mean all.
 		return reply{}, s.tell(false)
 	}
-	seqs, limit := s.capped(seqs)
-	r, err := s.expungeThese(packUIDs(s.sel.snap.UIDs(seqs)))
-	if err == nil && limit != "" && (r.status == "" || r.status == statusOK) {
-		r = limited(limit)
+	uids := s.sel.snap.UIDs(seqs)
+	limit, err := s.expungeLimit(seqs, &uids)
+	if err != nil {
+		return reply{}, err
+	}
+	r, err := s.expungeThese(packUIDs(uids))
+	if err == nil && r.status != statusNo {
+		r = s.limited(r, limit)
 	}
 	return r, err
+}
+
+// expungeLimit cuts a set where more of it carry \Deleted than the limit allows, and gives the code that tells of it.
+func (s *session) expungeLimit(seqs wire.Set, uids *wire.Set) (string, error) {
+	if limit := s.messageLimit(); limit == 0 || seqs.Count() <= uint64(limit) {
+		return "", nil
+	}
+	var deleted wire.Set
+	err := s.sel.snap.Walk(seqs, view.WantFlags, func(seq uint32, cols *view.Columns, lo, hi int) error {
+		for i := lo; i < hi; i++ {
+			if cols.Flags[i]&mailbox.Deleted != 0 {
+				deleted = deleted.Add(seq + uint32(i-lo))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	deleted, code := s.capped(deleted)
+	if code != "" {
+		*uids = uids.Intersect(wire.Set{{First: uint32(s.sel.snap.UID(deleted[0].First)), Last: math.MaxUint32}})
+	}
+	return code, nil
 }
 
 func (s *session) expungeThese(uids []byte) (reply, error) {

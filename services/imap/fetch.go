@@ -83,6 +83,10 @@ func (s *session) fetchThese(l *wire.Lexer, uid bool) (reply, error) {
 		seqs = s.sel.snap.ChangedSince(f.changedSince, seqs)
 	}
 	if f.window != nil {
+		// Which of them is for the client to say: none (RFC 9738 §3.1).
+		if err := s.withinLimit(f.window.last - f.window.first + 1); err != nil {
+			return reply{}, err
+		}
 		seqs = f.window.of(seqs)
 	}
 	seqs, limit := s.capped(seqs)
@@ -106,13 +110,13 @@ func (s *session) fetchThese(l *wire.Lexer, uid bool) (reply, error) {
 	}
 	switch {
 	case len(f.unreadable) > 0:
-		return f.corruption(), nil
+		return s.limited(f.corruption(), limit), nil
 	case f.leftOut != nil:
-		return reply{}, f.leftOut
+		return s.limited(s.replyFor(f.leftOut), limit), nil
 	case f.missing:
-		return errMessagesGone, nil
+		return s.limited(errMessagesGone, limit), nil
 	}
-	return limited(limit), nil
+	return s.limited(reply{}, limit), nil
 }
 
 // modifier reads one of the modifiers in parentheses (RFC 4466 §2.4).

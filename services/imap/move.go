@@ -24,8 +24,10 @@ func (s *session) moveThese(l *wire.Lexer, uid bool) (reply, error) {
 	if len(uids) == 0 {
 		return reply{}, s.tell(false)
 	}
-	if err := s.maySave(uids.Count()); err != nil {
-		return reply{}, err
+	// Unlike COPY it may be done in part.
+	seqs, limit := s.capped(s.sel.snap.Seqs(uids))
+	if limit != "" {
+		uids = s.sel.snap.UIDs(seqs)
 	}
 	to, err := s.locate(target)
 	if err != nil {
@@ -36,7 +38,7 @@ func (s *session) moveThese(l *wire.Lexer, uid bool) (reply, error) {
 		if err != nil {
 			return reply{}, err
 		}
-		return s.moved(code)
+		return s.moved(code, limit)
 	}
 	var resp *storev1.MoveResponse
 	err = s.working(uids.Count(), func(ctx context.Context) (err error) {
@@ -52,11 +54,11 @@ func (s *session) moveThese(l *wire.Lexer, uid bool) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return s.moved(code)
+	return s.moved(code, limit)
 }
 
-// moved tells what a move did, with what else changed.
-func (s *session) moved(code string) (reply, error) {
+// moved tells what a move did, with what else changed; limit as of capped.
+func (s *session) moved(code, limit string) (reply, error) {
 	if code != "" {
 		s.untagged("OK [" + code + "] moved")
 	}
@@ -65,7 +67,7 @@ func (s *session) moved(code string) (reply, error) {
 		return reply{}, err
 	}
 	if s.enabled.condstore && code != "" {
-		return okCode(highest(s.sel.snap.HighestModSeq), ""), nil
+		return s.limited(okCode(highest(s.sel.snap.HighestModSeq), ""), limit), nil
 	}
-	return reply{}, nil
+	return s.limited(reply{}, limit), nil
 }

@@ -16,6 +16,8 @@ type searchRequest struct {
 	extended                   bool
 	all, min, max, count, save bool
 	relevancy                  bool
+	// whole: a part of the messages is of no use.
+	whole bool
 	// update keeps the result up to date (RFC 5267 §4.3).
 	update bool
 	// in is of which mailbox an answer is told to be, where several are searched.
@@ -30,6 +32,8 @@ type found struct {
 	modSeq mailbox.ModSeq // the highest
 	// loose are those that FUZZY found by other forms of the words.
 	loose wire.Set
+	// limit is the code that tells of a limit to the messages that were looked at.
+	limit string
 	// unreadable are the UIDs of messages that would have had to be read and could not.
 	unreadable wire.Set
 }
@@ -55,8 +59,6 @@ func (s *session) searchThese(l *wire.Lexer, uid bool) (reply, error) {
 	if err != nil {
 		return reply{}, s.failedSearch(req, err)
 	}
-	var limit string
-	f.seqs, limit = s.capped(f.seqs)
 	if req.save {
 		s.sel.saved = s.sel.snap.UIDs(req.saves(f.seqs))
 	}
@@ -70,10 +72,11 @@ func (s *session) searchThese(l *wire.Lexer, uid bool) (reply, error) {
 		s.writeSearch(req, f)
 	}
 	s.beginContext(req, f, nil, nil)
-	return limited(limit), nil
+	return s.limited(reply{}, f.limit), nil
 }
 
-// find looks through the selected mailbox.
+// find looks through the selected mailbox. Where the limit allows so many messages only, of those that the sets among the keys
+// leave, the latest are looked at, and found.limit tells of it; or none, if all are wanted or nothing (RFC 9738 §3.1).
 func (s *session) find(req *searchRequest) (*found, error) {
 	err := req.key.Bind(&search.Env{Keywords: s.sel.keywords, Seqs: s.seqs, Now: s.svc.deps.Now()})
 	if err != nil {
@@ -84,9 +87,22 @@ func (s *session) find(req *searchRequest) (*found, error) {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.svc.cfg.SearchTimeout)
 	defer cancel()
-	f, err := s.run(ctx, req.key)
+	seqs := req.key.Scope(s.sel.snap.All())
+	if req.whole {
+		if err := s.withinLimit(seqs.Count()); err != nil {
+			return nil, err
+		}
+	}
+	var limit string
+	if req.in == nil { // several mailboxes have no lowest UID
+		seqs, limit = s.capped(seqs)
+	}
+	f, err := s.runOn(ctx, req.key, seqs)
 	if err != nil && ctx.Err() == context.DeadlineExceeded {
 		return nil, no("LIMIT", "search took too long")
+	}
+	if err == nil {
+		f.limit = limit
 	}
 	if err == nil && len(f.unreadable) > 0 {
 		// The others are answered for.

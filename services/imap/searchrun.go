@@ -52,12 +52,7 @@ type hit struct {
 	loose  bool // found by FUZZY in other forms
 }
 
-// run looks through the selected mailbox.
-func (s *session) run(ctx context.Context, key *search.Key) (*found, error) {
-	return s.runOn(ctx, key, s.sel.snap.All())
-}
-
-// runOn looks through some messages of it.
+// runOn looks through some messages of the selected mailbox.
 func (s *session) runOn(ctx context.Context, key *search.Key, seqs wire.Set) (*found, error) {
 	r := &searcher{
 		s: s, key: key, level: key.Level(), byEmailID: key.UsesEmailID(), byKeys: key.UsesKeys(), byIndex: key.UsesIndex(),

@@ -16,7 +16,7 @@ func (s *session) sort(l *wire.Lexer) (reply, error) { return s.sortThese(l, fal
 func (s *session) uidSort(l *wire.Lexer) (reply, error) { return s.sortThese(l, true) }
 
 func (s *session) sortThese(l *wire.Lexer, uid bool) (reply, error) {
-	req := &searchRequest{uid: uid}
+	req := &searchRequest{uid: uid, whole: true}
 	l.Space()
 	req.returns(l)
 	criteria := parseCriteria(l)
@@ -33,8 +33,6 @@ func (s *session) sortThese(l *wire.Lexer, uid bool) (reply, error) {
 	if err != nil {
 		return reply{}, s.failedSearch(req, err)
 	}
-	var limit string
-	f.seqs, limit = s.capped(f.seqs)
 	order, err := s.order(f, criteria, req.uid)
 	if err != nil {
 		return reply{}, s.failedSearch(req, err)
@@ -48,7 +46,7 @@ func (s *session) sortThese(l *wire.Lexer, uid bool) (reply, error) {
 		s.writeNumbers("SORT", order)
 	}
 	s.beginContext(req, f, criteria, order)
-	return limited(limit), nil
+	return reply{}, nil
 }
 
 // parseCriteria reads the criteria in parentheses.

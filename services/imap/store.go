@@ -70,13 +70,13 @@ func (s *session) storeThese(l *wire.Lexer, uid bool) (reply, error) {
 		return reply{}, err
 	}
 	if len(modified) == 0 {
-		return limited(limit), nil
+		return s.limited(reply{}, limit), nil
 	}
 	failed := modified
 	if !uid {
 		failed = s.sel.snap.Seqs(modified)
 	}
-	return okCode("MODIFIED "+string(wire.AppendSet(nil, failed)), "some had changed"), nil
+	return s.limited(okCode("MODIFIED "+string(wire.AppendSet(nil, failed)), "some had changed"), limit), nil
 }
 
 func (s *session) parseStore(l *wire.Lexer, uid bool) (*storeRequest, error) {

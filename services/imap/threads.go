@@ -30,7 +30,7 @@ func (s *session) threadThese(l *wire.Lexer, uid bool) (reply, error) {
 		return reply{}, err
 	}
 	l.Space()
-	req := &searchRequest{uid: uid, key: search.Parse(l)}
+	req := &searchRequest{uid: uid, whole: true, key: search.Parse(l)}
 	if l.Err() != nil {
 		return reply{}, l.Err()
 	}

@@ -6,6 +6,7 @@
 package search
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -76,6 +77,8 @@ type op uint8
 const (
 	opAll op = iota
 	opSeqs
+	opAbove // what opSeqs would be, the last of it
+	opBelow
 	opFlag   // has any of mask
 	opNoFlag // has none of mask
 	opRecent
@@ -146,6 +149,17 @@ func (k *Key) Bind(env *Env) error {
 		var err error
 		k.seqs, err = env.Seqs(k.set, k.saved, k.uid)
 		return err
+	case opAbove, opBelow:
+		beside, err := env.Seqs(k.set, k.saved, k.uid)
+		k.seqs = nil
+		switch {
+		case err != nil || len(beside) == 0:
+		case k.op == opAbove:
+			k.seqs = wire.Set{{First: beside[len(beside)-1].Last + 1, Last: math.MaxUint32}}
+		case beside[0].First > 1:
+			k.seqs = wire.Set{{First: 1, Last: beside[0].First - 1}}
+		}
+		return err
 	case opFlag, opNoFlag:
 		if k.keyword != "" {
 			k.mask, _ = mailbox.FindFlag(k.keyword, env.Keywords)
@@ -176,6 +190,19 @@ func (k *Key) Level() Level {
 	return l
 }
 
+// Scope is what of all messages the sets among the keys leave that all must match. The key is bound.
+func (k *Key) Scope(all wire.Set) wire.Set {
+	switch k.op {
+	case opSeqs, opAbove, opBelow:
+		return all.Intersect(k.seqs)
+	case opAnd:
+		for _, kid := range k.kids {
+			all = kid.Scope(all)
+		}
+	}
+	return all
+}
+
 // UsesModSeq tells whether MODSEQ is among the keys: the response tells the highest then (RFC 7162 §3.1.5).
 func (k *Key) UsesModSeq() bool { return k.any(opModSeq) }
 
@@ -184,7 +211,7 @@ func (k *Key) Match(m *Message) Answer {
 	switch k.op {
 	case opAll:
 		return Yes
-	case opSeqs:
+	case opSeqs, opAbove, opBelow:
 		return yes(k.seqs.Contains(m.Seq))
 	case opFlag:
 		return yes(m.Flags&k.mask != 0)

@@ -1,6 +1,7 @@
 package search
 
 import (
+	"math"
 	"strings"
 	"unicode/utf8"
 
@@ -173,6 +174,8 @@ func (p *parser) named(name string) *Key {
 	case "UID":
 		l.Space()
 		return p.set(true)
+	case "UIDAFTER", "UIDBEFORE":
+		return p.beside(name == "UIDAFTER")
 	}
 	l.Fail("unknown search key")
 	return &Key{op: opAll}
@@ -181,6 +184,31 @@ func (p *parser) named(name string) *Key {
 func (p *parser) set(uid bool) *Key {
 	k := &Key{op: opSeqs, uid: uid}
 	k.set, k.saved = p.l.Set()
+	return k
+}
+
+// beside reads UIDAFTER and UIDBEFORE (RFC 9738 §3.2): all UIDs above or below one, which "$" may stand for.
+func (p *parser) beside(after bool) *Key {
+	l := p.l
+	l.Space()
+	if l.Peek() == '$' {
+		k := p.set(true)
+		k.op = opBelow
+		if after {
+			k.op = opAbove
+		}
+		return k
+	}
+	n := l.Number()
+	k := &Key{op: opSeqs, uid: true}
+	switch {
+	case n == 0:
+		l.Fail("0 is no UID")
+	case after && n < math.MaxUint32:
+		k.set = wire.Set{{First: n + 1, Last: math.MaxUint32}}
+	case !after && n > 1:
+		k.set = wire.Set{{First: 1, Last: n - 1}}
+	}
 	return k
 }
 
