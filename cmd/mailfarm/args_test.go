@@ -22,6 +22,10 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{[]string{"ca", "issue", "store", "--dir", nowhere}, "mailfarm ca init"},
 		{[]string{"trace", "--client", "mail.example.org"}, "IP address"},
 		{[]string{"trace", "--since", "1h", "--until", "2h"}, "--until"},
+		{[]string{"quota", "set", "--size", "1G"}, "--domain"},
+		{[]string{"quota", "set", "a@example.org", "--domain", "example.org"}, "--domain"},
+		{[]string{"quota", "set", "--domain", "example.org", "--folder", "INBOX"}, "--folder"},
+		{[]string{"quota", "set", "a@example.org", "--account-size", "1G"}, "--size"},
 		{[]string{"audit", "--since", "2026-02-01", "--until", "2026-01-01"}, "nothing lies between"},
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {

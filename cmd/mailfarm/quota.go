@@ -15,14 +15,16 @@ import (
 
 func newQuota() *cobra.Command {
 	d := &door{}
-	c := group("quota", "Limits of accounts and folders, and what is used of them")
-	c.Long = `Limits of accounts and folders, and what is used of them. An account without limits of its own has those of store.quota in
-the configuration; a folder's limits hold for it and all below it.
+	c := group("quota", "Limits of accounts, folders and domains, and what is used of them")
+	c.Long = `Limits of accounts, folders and domains, and what is used of them. An account without limits of its own has those that its
+domain has for each account, and else those of store.quota in the configuration; a folder's limits hold for it and all below it. A
+domain's limits hold for all its accounts together.
 
 Mail over a limit is deferred or refused when it arrives (over_quota of the acceptance of ingress and submission) and waits in
-the queue when it comes later. Owners find a message in INBOX when they pass the shares of store.quota.tell_at.`
+the queue when it comes later. Owners find a message in INBOX when they pass the shares of store.quota.tell_at; the postmaster of
+a domain, where it is an alias of an account here, when all its accounts together do.`
 	d.flags(c)
-	c.AddCommand(quotaList(d), quotaShow(d), quotaSet(d), quotaRecount(d))
+	c.AddCommand(quotaList(d), quotaDomains(d), quotaShow(d), quotaSet(d), quotaRecount(d))
 	return c
 }
 
@@ -197,17 +199,23 @@ func quotaShow(d *door) *cobra.Command {
 
 func quotaSet(d *door) *cobra.Command {
 	var folder, size, messages string
+	var ofDomain domainLimits
 	c := &cobra.Command{
-		Use:   "set ADDRESS",
-		Short: "Set the limits of an account, or of a folder and all below it",
+		Use:   "set ADDRESS|--domain DOMAIN",
+		Short: "Set the limits of an account, of a folder and all below it, or of a domain",
 		Long: `Set the limits of an account, or of a folder and all below it. What is not named is set to the default, which a folder does
-not have. What is over its new limits already stays; nothing is added to it.`,
+not have. What is over its new limits already stays; nothing is added to it.
+
+With --domain, --size and --messages bound what all accounts of the domain have together, and --account-size and
+--account-messages are the limits of those of its accounts that have none of their own. What is not named is no limit of the domain.`,
 		Example: `  mailfarm quota set ann@example.org --size 5G
   mailfarm quota set ann@example.org --size 5G --messages 200000
   mailfarm quota set ann@example.org --folder Archive --size 1G
   mailfarm quota set ann@example.org --size none
-  mailfarm quota set ann@example.org`,
-		Args: cobra.ExactArgs(1),
+  mailfarm quota set ann@example.org
+  mailfarm quota set --domain example.org --size 500G --account-size 5G
+  mailfarm quota set --domain example.org`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			limits := &storev1.QuotaLimits{}
 			var err error
@@ -217,7 +225,13 @@ not have. What is over its new limits already stays; nothing is added to it.`,
 			if limits.Messages, err = parseLimit(messages, false); err != nil {
 				return fmt.Errorf("--messages: %w", err)
 			}
+			if err := ofDomain.check(args, folder); err != nil {
+				return err
+			}
 			return d.call(c.Context(), func(ctx context.Context, conn *grpc.ClientConn) error {
+				if ofDomain.name != "" {
+					return ofDomain.set(ctx, c.OutOrStdout(), conn, limits)
+				}
 				id, err := accountID(ctx, conn, args[0])
 				if err != nil {
 					return err
@@ -233,6 +247,7 @@ not have. What is over its new limits already stays; nothing is added to it.`,
 	c.Flags().StringVar(&folder, "folder", "", "the folder whose limits they are")
 	c.Flags().StringVar(&size, "size", "", "octets, as in 500M or 5G; none: no limit")
 	c.Flags().StringVar(&messages, "messages", "", "how many messages; none: no limit")
+	ofDomain.flags(c)
 	return c
 }
 
@@ -264,7 +279,8 @@ func quotaRecount(d *door) *cobra.Command {
 		Use:   "recount ADDRESS|--all",
 		Short: "Count accounts anew and put wrong counters right",
 		Long: `Count what lies in an account's folders, message by message, put counters right that say something else, and tell which.
-It runs while mail goes on: an account is counted in one transaction.`,
+It runs while mail goes on: an account is counted in one transaction. With --all, the directory is asked too for the domain that each
+account counts for, where any domain has limits.`,
 		Example: "  mailfarm quota recount ann@example.org\n  mailfarm quota recount --all --json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -288,6 +304,11 @@ It runs while mail goes on: an account is counted in one transaction.`,
 					return err
 				}
 				ids[id] = args[0]
+			}
+			if all {
+				if err := placeAccounts(ctx, conn); err != nil {
+					return err
+				}
 			}
 			return recountAll(ctx, c, d, conn, ids)
 		},

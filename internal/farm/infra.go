@@ -51,6 +51,7 @@ type Infra struct {
 	Blobs       blob.Store
 	Mailboxes   index.Mailboxes
 	Quotas      index.Quotas
+	Domains     index.DomainQuotas
 	Ledger      ledger.Ledger
 	Leases      index.Leases
 	Retention   index.Retention
@@ -245,7 +246,7 @@ func (in *Infra) openIndex(ctx context.Context, cfg Config) error {
 		}
 		in.Quotas, in.Annotations, in.Imports, in.Survey = db.Mailboxes(), db.Annotations(), db.Imports(), db.Retention()
 		in.Mailboxes, in.Ledger, in.Leases, in.Books, in.Retention, in.Check, in.Sharing = db.Mailboxes(), db.Ledger(), db.Leases(), db.Books(), db.Retention(), db.Retention(), db.Sharing()
-		in.Whole = db.Whole()
+		in.Whole, in.Domains = db.Whole(), db.Domains()
 		in.closers = append(in.closers, db.Close)
 		return nil
 	}
@@ -257,7 +258,7 @@ func (in *Infra) openIndex(ctx context.Context, cfg Config) error {
 	}
 	in.Quotas, in.Annotations, in.Imports, in.Survey = db.Mailboxes(), db.Annotations(), db.Imports(), db.Retention()
 	in.Mailboxes, in.Ledger, in.Leases, in.Books, in.Retention, in.Check, in.Sharing = db.Mailboxes(), db.Ledger(), db.Leases(), db.Books(), db.Retention(), db.Retention(), db.Sharing()
-	in.Whole = db.Whole()
+	in.Whole, in.Domains = db.Whole(), db.Domains()
 	in.closers = append(in.closers, db.Close)
 	return nil
 }

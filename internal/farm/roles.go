@@ -41,7 +41,7 @@ func (f *Farm) buildDirectory(_ clients, k kit) error {
 
 func (f *Farm) buildStore(c clients, k kit) error {
 	s, err := store.New(f.cfg.Store, store.Deps{
-		Mailboxes: f.infra.Mailboxes, Quotas: f.infra.Quotas, Annotations: f.infra.Annotations, Imports: f.infra.Imports, Leases: f.infra.Leases, Blobs: f.infra.Blobs, Locate: f.infra.locator(), Notify: f.infra.Bus, Trace: k.spans,
+		Mailboxes: f.infra.Mailboxes, Quotas: f.infra.Quotas, Domains: f.infra.Domains, Annotations: f.infra.Annotations, Imports: f.infra.Imports, Leases: f.infra.Leases, Blobs: f.infra.Blobs, Locate: f.infra.locator(), Notify: f.infra.Bus, Trace: k.spans,
 		Sharing: f.infra.Sharing, Directory: c.identities, Log: f.role("store"), Metrics: f.infra.Metrics, Now: fault.Now,
 	})
 	if err != nil {
@@ -54,7 +54,7 @@ func (f *Farm) buildStore(c clients, k kit) error {
 	if err != nil {
 		return err
 	}
-	if err := s.AddQuotaNotices(store.QuotaDeps{Leases: f.infra.Leases, Log: f.role("store"), Hostname: f.cfg.Hostname, Holder: f.name}); err != nil {
+	if err := s.AddQuotaNotices(store.QuotaDeps{Leases: f.infra.Leases, Log: f.role("store"), Hostname: f.cfg.Hostname, Holder: f.name, Resolve: c.directory}); err != nil {
 		return err
 	}
 	if err := f.addReclaim(s); err != nil {

@@ -185,7 +185,11 @@ var indexTables = []*table{
 	},
 	{
 		source: "account", target: "account", order: keys("account"), key: keys("account"), change: changeTimeline,
-		columns: cols(number, "account timeline mod_seq uid_validity messages size quota_size quota_messages quota_level quota_roots"),
+		columns: join(cols(number, "account timeline mod_seq uid_validity messages size quota_size quota_messages quota_level quota_roots"), cols(text, "domain")),
+	},
+	{
+		source: "domain_quota", target: "domain_quota", order: keys("domain"), key: keys("domain"), merge: true, loose: keys("level"),
+		columns: join(cols(text, "domain"), cols(number, "size messages each_size each_messages level")),
 	},
 	{
 		source: "quota", target: "quota", order: keys("account", "root", "resource"), key: keys("account", "root", "resource"),

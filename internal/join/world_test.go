@@ -191,6 +191,10 @@ func (s *site) fill(accounts, each int) {
 		}
 	}
 	must(kept.Mark(s.ctx, 1000, 7, 12, s.now, true))
+	must(s.index.Domains().Place(s.ctx, map[mailbox.AccountID]string{1000: "example.org", 1001: "example.org"}))
+	if err := s.index.Domains().SetDomainQuota(s.ctx, "example.org", index.Limits{Size: 1 << 50}, index.Limits{Messages: -1}); err != nil {
+		s.Fatal(err)
+	}
 	for _, a := range []account.Alias{{Address: "postmaster", Targets: []string{"user0@example.org"}}, {Address: "all@example.org", Targets: []string{"user1@example.org", "x@far.example"}}} {
 		if err := s.accounts.SetAlias(s.ctx, a); err != nil {
 			s.Fatal(err)

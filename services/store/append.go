@@ -43,6 +43,7 @@ func (s *mailboxes) Append(stream grpc.ClientStreamingServer[storev1.AppendReque
 	for i := range a.messages {
 		a.list = append(a.list, *a.messages[i])
 	}
+	s.domains.place(stream.Context(), a.account)
 	r, err := s.deps.Mailboxes.AppendOnce(stream.Context(), a.account, a.name, a.list, a.once)
 	if err != nil {
 		return toStatus(err)

@@ -102,6 +102,7 @@ func (s *sharing) copyOnce(ctx context.Context, q index.SnapshotQuery, uids mail
 		list[i].Flags = permitted(list[i].Flags, have)
 	}
 	target := mailbox.AccountID(to.account)
+	s.domains.place(ctx, target)
 	r, err = s.deps.Mailboxes.AppendOnce(ctx, target, name, list, index.Once{Operation: op, Source: source, Reader: s.reader(to)})
 	if err != nil || r.Mailbox == 0 {
 		return r, err

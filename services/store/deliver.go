@@ -34,6 +34,11 @@ func (s *mailboxes) Deliver(ctx context.Context, req *storev1.DeliverRequest) (*
 		if len(list) == 0 {
 			return nil
 		}
+		accounts := make([]mailbox.AccountID, len(list))
+		for i := range list {
+			accounts[i] = list[i].Account
+		}
+		s.domains.place(ctx, accounts...)
 		results, err := s.deps.Mailboxes.Deliver(ctx, list)
 		if err != nil {
 			return toStatus(err)

@@ -19,6 +19,8 @@ type Deps struct {
 	Mailboxes index.Mailboxes
 	// Quotas keeps limits; nil offers no service of them.
 	Quotas index.Quotas
+	// Domains keeps limits of domains; nil offers none. Without Directory nobody belongs to one.
+	Domains index.DomainQuotas
 	// Annotations keeps what people note about mailboxes; nil offers no service of them.
 	Annotations index.Annotations
 	// Imports files what comes from elsewhere; nil offers no service of it.

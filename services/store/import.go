@@ -51,6 +51,7 @@ func (s *imports) Import(stream grpc.ClientStreamingServer[storev1.ImportRequest
 	for i, m := range w.messages {
 		w.q.Messages[i].Message = *m
 	}
+	s.domains.place(stream.Context(), w.q.Account)
 	r, err := s.deps.Imports.Import(stream.Context(), w.q)
 	if err != nil {
 		return toStatus(err)

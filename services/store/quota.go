@@ -137,14 +137,19 @@ func (s *quotas) Full(ctx context.Context, req *storev1.FullRequest) (*storev1.F
 	if len(ids) == 0 {
 		return resp, nil
 	}
+	s.domains.place(ctx, ids...)
 	list, err := s.deps.Quotas.AccountQuotasOf(ctx, ids)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	domains, err := s.domains.full(ctx, list)
 	if err != nil {
 		return nil, toStatus(err)
 	}
 	full := make(map[mailbox.AccountID]bool, len(list))
 	for i := range list {
 		q := &list[i]
-		full[q.Account] = q.Limits.Size > 0 && q.Size >= q.Limits.Size || q.Limits.Messages > 0 && q.Messages >= q.Limits.Messages
+		full[q.Account] = domains[q.Domain] || q.Limits.Full(index.Limits{Size: q.Size, Messages: q.Messages})
 	}
 	for i, id := range ids {
 		resp.Full[i] = full[id]

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"mime"
 	"strings"
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/mailfarm/mailfarm/internal/blob"
@@ -16,6 +18,7 @@ import (
 	"github.com/mailfarm/mailfarm/internal/index"
 	"github.com/mailfarm/mailfarm/internal/message"
 	"github.com/mailfarm/mailfarm/internal/obs"
+	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
 	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
 )
 
@@ -35,6 +38,13 @@ type QuotaDeps struct {
 	Holder string
 	// Lease is how long a process that died keeps the others from the work. Default 15s.
 	Lease time.Duration
+	// Resolve finds the postmasters of domains, who are told of their quota; nil: nobody is.
+	Resolve Resolver
+}
+
+// Resolver is the part of directoryv1.DirectoryClient that finds postmasters.
+type Resolver interface {
+	Resolve(ctx context.Context, in *directoryv1.ResolveRequest, opts ...grpc.CallOption) (*directoryv1.ResolveResponse, error)
 }
 
 // AddQuotaNotices adds the worker that tells owners by a message in INBOX that they have passed a level of their quota, or are
@@ -50,11 +60,16 @@ func (s *Service) AddQuotaNotices(deps QuotaDeps) error {
 		deps.Lease = 15 * time.Second
 	}
 	part := &ledgerPart{cfg: LedgerConfig{Lease: deps.Lease}, deps: LedgerDeps{Leases: deps.Leases, Holder: deps.Holder, Log: deps.Log}}
-	n := &notifier{Service: s, hostname: deps.Hostname}
-	tell := part.task("quota", noticeEvery, n.step)
+	n := &notifier{Service: s, hostname: deps.Hostname, resolve: deps.Resolve}
+	tasks := []*task{part.task("quota", noticeEvery, n.step)}
+	if s.deps.Domains != nil && s.deps.Directory != nil {
+		tasks = append(tasks, part.task("domains", placeEvery, n.placeWork), part.task("domain-quota", domainsEvery, n.tellDomains))
+	}
 	s.workers = append(s.workers, func(ctx context.Context) error {
 		var wg sync.WaitGroup
-		wg.Go(func() { tell.run(ctx) })
+		for _, t := range tasks {
+			wg.Go(func() { t.run(ctx) })
+		}
 		wg.Wait()
 		return nil
 	})
@@ -65,6 +80,7 @@ func (s *Service) AddQuotaNotices(deps QuotaDeps) error {
 type notifier struct {
 	*Service
 	hostname string
+	resolve  Resolver
 }
 
 func (n *notifier) step(ctx context.Context) (more bool, err error) {
@@ -112,7 +128,6 @@ func (n *notifier) tell(ctx context.Context, q index.QuotaNotice) error {
 
 // letter is what the owner reads (RFC 5322; RFC 3834 §5 for Auto-Submitted).
 func (n *notifier) letter(q *index.QuotaNotice) []byte {
-	now := n.deps.Now()
 	subject := fmt.Sprintf("Your mailbox is %d %% full", q.Level)
 	text := "You have used more than " + fmt.Sprint(q.Level) + " % of the room of your mailbox.\r\n" +
 		"When it is full, new mail is refused. Delete what you do not need, and empty the trash.\r\n"
@@ -120,11 +135,16 @@ func (n *notifier) letter(q *index.QuotaNotice) []byte {
 		subject = fmt.Sprintf("Your mailbox is below %d %% again", q.Previous)
 		text = fmt.Sprintf("Your mailbox is below %d %% of its room again.\r\n", q.Previous)
 	}
+	return n.notice(subject, text, fmt.Sprintf("%d.%d.%d", q.Account, q.Level, q.At.UnixNano()), &q.QuotaRoot)
+}
+
+// notice is a message about what is used of limits; id is what no other has.
+func (n *notifier) notice(subject, text, id string, q *index.QuotaRoot) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "From: Mail system <postmaster@%s>\r\nTo: undisclosed-recipients:;\r\nSubject: %s\r\nDate: %s\r\n",
-		n.hostname, subject, now.Format(time.RFC1123Z))
-	fmt.Fprintf(&b, "Message-ID: <quota.%d.%d.%d@%s>\r\nAuto-Submitted: auto-generated\r\n", q.Account, q.Level, q.At.UnixNano(), n.hostname)
-	b.WriteString("MIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n" + text + "\r\n")
+		n.hostname, mime.QEncoding.Encode("utf-8", subject), n.deps.Now().Format(time.RFC1123Z))
+	fmt.Fprintf(&b, "Message-ID: <quota.%s@%s>\r\nAuto-Submitted: auto-generated\r\n", id, n.hostname)
+	b.WriteString("MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + text + "\r\n")
 	if q.Limits.Size > 0 {
 		fmt.Fprintf(&b, "Room:     %d of %d KiB\r\n", (q.Size+1023)/1024, (q.Limits.Size+1023)/1024)
 	}

@@ -19,6 +19,7 @@ type Service struct {
 	metrics *metrics
 	people  people
 	unseen  unseenCounts
+	domains domains
 	// servers register the gRPC services, and workers run until their context ends; New fills both.
 	servers []func(grpc.ServiceRegistrar)
 	workers []func(context.Context) error
@@ -37,6 +38,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, fmt.Errorf("configure store: %w", err)
 	}
 	s := &Service{cfg: cfg, deps: deps, metrics: m, wakeRetention: func() {}}
+	s.domains = domains{service: s}
 	s.people = people{service: s, known: map[mailbox.AccountID]person{}}
 	s.servers = append(s.servers,
 		func(r grpc.ServiceRegistrar) { storev1.RegisterMailboxesServer(r, &mailboxes{Service: s}) },

@@ -18,6 +18,7 @@ type Subject struct {
 	Leases    index.Leases
 	// Quotas is over accounts of QuotaMessages, whose owners are told at 80 and 95 percent.
 	Quotas      index.Quotas
+	Domains     index.DomainQuotas
 	Sharing     index.Sharing
 	Annotations index.Annotations
 	Imports     index.Importer
@@ -62,6 +63,10 @@ func Run(t *testing.T, open func(testing.TB) Subject) {
 		{"QuotaPlacements", quotaPlacements},
 		{"QuotaNotices", quotaNotices},
 		{"Recount", recount},
+		{"DomainQuota", domainQuota},
+		{"DomainQuotaPlaces", domainPlaces},
+		{"DomainQuotaIsTold", domainTold},
+		{"DomainQuotaAtOnce", domainAtOnce},
 		{"Import", importOnce},
 		{"ImportKeepsNumbers", importNumbers},
 		{"ImportOverQuota", importQuota},

@@ -106,9 +106,11 @@ const (
 			AS k (account, mailbox, uid_validity, uid_next, seq, messages, unseen, deleted, size, recent_uid, keywords)
 		WHERE m.account = k.account AND m.mailbox = k.mailbox`
 	saveAccounts = `UPDATE account a SET mod_seq = k.seq, uid_validity = k.uid_validity, messages = k.messages, size = k.size,
-			quota_size = k.quota_size, quota_messages = k.quota_messages, quota_level = k.level, quota_roots = k.roots
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
-			AS k (account, seq, uid_validity, messages, size, quota_size, quota_messages, level, roots)
+			quota_size = k.quota_size, quota_messages = k.quota_messages, quota_level = k.level, quota_roots = k.roots,
+			domain = k.domain
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
+			$10::text[])
+			AS k (account, seq, uid_validity, messages, size, quota_size, quota_messages, level, roots, domain)
 		WHERE a.account = k.account`
 	makeSubscriptions = `INSERT INTO subscription (account, name) SELECT * FROM unnest($1::bigint[], $2::text[]) ON CONFLICT DO NOTHING`
 	dropChunks        = `DELETE FROM chunk c USING unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (account, mailbox, first_uid)
@@ -212,13 +214,15 @@ func (p *pending) queueBoxes(b *pgx.Batch) {
 	}
 	if len(p.accounts.list) > 0 {
 		var c [9][]int64
+		var domains []string
 		for _, a := range p.accounts.list {
 			for i, v := range [...]int64{int64(a.ID), int64(a.ModSeq), int64(a.UIDValidity), a.Messages, a.Size,
 				a.QuotaSize, a.QuotaCount, int64(a.QuotaLevel), int64(a.QuotaRoots)} {
 				c[i] = append(c[i], v)
 			}
+			domains = append(domains, a.Domain.Name)
 		}
-		b.Queue(saveAccounts, c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8])
+		b.Queue(saveAccounts, c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8], domains)
 	}
 	if len(p.names.names) > 0 {
 		b.Queue(makeSubscriptions, p.names.accounts, p.names.names)

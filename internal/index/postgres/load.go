@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/index/domainquota"
 	"github.com/mailfarm/mailfarm/internal/index/unit"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/pgdb"
@@ -41,8 +42,8 @@ type boxKey struct {
 }
 
 const (
-	lockAccounts = `SELECT account, timeline, mod_seq, uid_validity, messages, size, quota_size, quota_messages, quota_level, quota_roots
-		FROM account WHERE account = ANY($1::bigint[]) ORDER BY account FOR NO KEY UPDATE`
+	lockAccounts = `SELECT account, timeline, mod_seq, uid_validity, a.messages, a.size, quota_size, quota_messages, quota_level, quota_roots, ` +
+		domainquota.Columns + ` FROM account a ` + domainquota.Join + ` WHERE account = ANY($1::bigint[]) ORDER BY account FOR NO KEY UPDATE OF a`
 	readDropping = `SELECT account, forgotten FROM dropping WHERE account = ANY($1::bigint[])`
 	boxColumns   = `m.mailbox, m.name, m.special_use, m.uid_validity, m.uid_next, m.highest_mod_seq, m.messages, m.unseen, m.deleted,
 		m.size, m.recent_uid, m.keywords`
@@ -123,7 +124,8 @@ func (r *rows) admit(ids []mailbox.AccountID) error {
 func (r *rows) scanAccounts(rows pgx.Rows) error {
 	return eachRow(rows, nil, func() error {
 		a := &accountRow{}
-		err := rows.Scan(&a.ID, &a.timeline, &a.ModSeq, &a.UIDValidity, &a.Messages, &a.Size, &a.QuotaSize, &a.QuotaCount, &a.QuotaLevel, &a.QuotaRoots)
+		err := rows.Scan(append([]any{&a.ID, &a.timeline, &a.ModSeq, &a.UIDValidity, &a.Messages, &a.Size, &a.QuotaSize, &a.QuotaCount, &a.QuotaLevel, &a.QuotaRoots},
+			domainquota.Fields(&a.Domain)...)...)
 		r.accounts[a.ID] = a
 		return err
 	})

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/index/domainquota"
 	"github.com/mailfarm/mailfarm/internal/index/unit"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/pgdb"
@@ -23,13 +25,19 @@ var _ index.Mailboxes = (*Mailboxes)(nil)
 // more than once, each time from nothing.
 func write[T any](ctx context.Context, d *DB, want load, fn func(*unit.Unit, *rows) (T, error)) (T, error) {
 	var v, none T
+	began := time.Now()
 	for {
+		var u *unit.Unit
 		err := d.db.Write(ctx, func(tx *pgdb.Tx) error {
+			if u != nil {
+				u.End(false)
+				u = nil
+			}
 			r, err := d.load(tx, want)
 			if err != nil {
 				return err
 			}
-			u := &unit.Unit{Shared: &d.shared, Rows: r, Now: d.now()}
+			u = &unit.Unit{Shared: &d.shared, Rows: r, Now: d.now(), Began: began}
 			if v, err = fn(u, r); err != nil {
 				return err
 			}
@@ -38,10 +46,16 @@ func write[T any](ctx context.Context, d *DB, want load, fn func(*unit.Unit, *ro
 			}
 			return r.flush()
 		})
+		if u != nil {
+			u.End(err == nil)
+		}
 		var missing *missingAccounts
+		stale := unit.Stale(err)
 		switch {
 		case err == nil:
 			return v, nil
+		case stale != nil:
+			err = domainquota.Read(ctx, d, &d.shared.Domains, stale)
 		case errors.Is(err, errNewTimeline):
 			err = d.beginTimeline(ctx)
 		case errors.As(err, &missing):

@@ -86,7 +86,7 @@ func checkOn(t testing.TB, pg *servers.PG) indextest.CheckSubject {
 		Now: clock,
 	})
 	pool := side(t, pg)
-	s.Mailboxes, s.Leases, s.Quotas, s.Sharing = d.Mailboxes(), d.Leases(), d.Mailboxes(), d.Sharing()
+	s.Mailboxes, s.Leases, s.Quotas, s.Domains, s.Sharing = d.Mailboxes(), d.Leases(), d.Mailboxes(), d.Domains(), d.Sharing()
 	s.Annotations, s.Imports = d.Annotations(), d.Imports()
 	s.Miscount = func(id mailbox.AccountID) error {
 		_, err := pool.Exec(context.Background(), "UPDATE account SET size = size + 5, messages = 99 WHERE account = $1", int64(id))
@@ -115,7 +115,7 @@ func checkOn(t testing.TB, pg *servers.PG) indextest.CheckSubject {
 }
 
 // mailboxTables are all of the mailboxes', without the timeline, which is the server's.
-const mailboxTables = "account, mailbox, subscription, chunk, tombstone, email, delivered, condemned, lease, quota, quota_notice, " +
+const mailboxTables = "account, domain_quota, mailbox, subscription, chunk, tombstone, email, delivered, condemned, lease, quota, quota_notice, " +
 	"removed, removed_mailbox, kept, legal_hold, retention_rule, dropping, uid_mark, operation, annotation, imported, spent_validity"
 
 func TestMailboxes(t *testing.T) {

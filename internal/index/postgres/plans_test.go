@@ -11,6 +11,7 @@ import (
 
 	"github.com/mailfarm/mailfarm/internal/blob"
 	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/index/domainquota"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/pgdb"
 	"github.com/mailfarm/mailfarm/internal/servers"
@@ -52,6 +53,9 @@ func TestPlans(t *testing.T) {
 	exec(`INSERT INTO tombstone (account, mailbox, mod_seq, uids, emails, expunged_ns)
 		SELECT 1 + i % 50, i % 7, i, '', '', 0 FROM generate_series(1, 20000) AS i`)
 	exec(`INSERT INTO condemned (blob_id, condemned_ns) SELECT decode(md5(i::text), 'hex'), 0 FROM generate_series(1, 20000) AS i`)
+	exec(`INSERT INTO domain_quota (domain, size, messages, each_size, each_messages)
+		SELECT 'd' || i || '.example', 1, 1, 1, 1 FROM generate_series(1, 20000) AS i`)
+	exec("UPDATE account SET domain = 'd' || account % 5000 || '.example'")
 	exec("ANALYZE")
 	ids, names := []int64{3, 4, 5}, []string{"INBOX", "Sent", "Junk"}
 	boxes, blobs := []int64{int64(box), 7, 8}, [][]byte{[]byte("a"), []byte("b"), []byte("c")}
@@ -75,7 +79,8 @@ func TestPlans(t *testing.T) {
 		{"snapshot", snapshotChunks, []any{3, int64(box), 0}},
 		{"tombstones", readTombstones, []any{3, int64(box), 0}},
 		{"emails", readEmails, []any{3, ids}},
-		{"write accounts", saveAccounts, []any{ids, ids, ids, ids, ids, ids, ids, ids, ids}},
+		{"sum of a domain", domainquota.Sum, []any{"d7.example"}},
+		{"write accounts", saveAccounts, []any{ids, ids, ids, ids, ids, ids, ids, ids, ids, names}},
 		{"write mailboxes", saveBoxes, []any{ids, boxes, ids, ids, ids, ids, ids, ids, ids, ids, names}},
 		{"write flags", putFlags, []any{ids, boxes, ids, ids, blobs, blobs}},
 		{"remove chunks", dropChunks, []any{ids, boxes, ids}},
@@ -117,6 +122,8 @@ func literal(v any) string {
 		return "'{" + strings.Trim(strings.Join(strings.Fields(fmt.Sprint(v)), ","), "[]") + "}'"
 	case []string:
 		return "'{" + strings.Join(v, ",") + "}'"
+	case string:
+		return "'" + v + "'"
 	case [][]byte:
 		return fmt.Sprintf("array['%s','%s','%s']::bytea[]", v[0], v[1], v[2])
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/index/domainquota"
 	"github.com/mailfarm/mailfarm/internal/index/unit"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/pgdb"
@@ -133,16 +134,16 @@ func (m *Mailboxes) TellQuota(ctx context.Context, n index.QuotaNotice, msg inde
 	return v.result, v.told, nil
 }
 
-const quotaColumns = "SELECT a.account, a.quota_size, a.quota_messages, a.size, a.messages, a.quota_level"
+const quotaColumns = "SELECT a.account, a.quota_size, a.quota_messages, a.size, a.messages, a.quota_level, " + domainquota.Columns
 
 // AccountQuotas is index.Quotas'.
 func (m *Mailboxes) AccountQuotas(ctx context.Context, after mailbox.AccountID, limit int) ([]index.AccountQuota, error) {
-	return m.accountQuotas(ctx, quotaColumns+" FROM account a WHERE a.account > $1 ORDER BY a.account LIMIT $2", int64(after), limit)
+	return m.accountQuotas(ctx, quotaColumns+" FROM account a "+domainquota.Join+" WHERE a.account > $1 ORDER BY a.account LIMIT $2", int64(after), limit)
 }
 
 // AccountQuotasOf is index.Quotas'.
 func (m *Mailboxes) AccountQuotasOf(ctx context.Context, accounts []mailbox.AccountID) ([]index.AccountQuota, error) {
-	return m.accountQuotas(ctx, quotaColumns+" FROM account a WHERE a.account = ANY($1::bigint[])", int64s(accounts))
+	return m.accountQuotas(ctx, quotaColumns+" FROM account a "+domainquota.Join+" WHERE a.account = ANY($1::bigint[])", int64s(accounts))
 }
 
 func (m *Mailboxes) accountQuotas(ctx context.Context, query string, args ...any) (list []index.AccountQuota, err error) {
@@ -163,8 +164,10 @@ func (m *Mailboxes) accountQuotas(ctx context.Context, query string, args ...any
 
 // scanQuota reads quotaColumns, and more behind them.
 func (m *Mailboxes) scanQuota(row unit.Scanner, more ...any) (q index.AccountQuota, err error) {
-	err = row.Scan(append([]any{&q.Account, &q.Own.Size, &q.Own.Messages, &q.Size, &q.Messages, &q.Level}, more...)...)
-	q.Limits = m.d.shared.Limits(q.Own)
+	var d unit.Domain
+	fields := append([]any{&q.Account, &q.Own.Size, &q.Own.Messages, &q.Size, &q.Messages, &q.Level}, domainquota.Fields(&d)...)
+	err = row.Scan(append(fields, more...)...)
+	q.Limits, q.Domain = m.d.shared.Limits(q.Own, d.Each), d.Name
 	return q, err
 }
 
@@ -172,7 +175,7 @@ func (m *Mailboxes) scanQuota(row unit.Scanner, more ...any) (q index.AccountQuo
 func (m *Mailboxes) QuotaNotices(ctx context.Context, limit int) (list []index.QuotaNotice, err error) {
 	err = m.d.db.Read(ctx, func(tx *pgdb.ReadTx) error {
 		list = nil
-		rows, err := tx.Query(quotaColumns+`, n.level, n.previous, n.at_ns FROM quota_notice n JOIN account a ON a.account = n.account
+		rows, err := tx.Query(quotaColumns+`, n.level, n.previous, n.at_ns FROM quota_notice n JOIN account a ON a.account = n.account `+domainquota.Join+`
 			ORDER BY n.at_ns LIMIT $1`, limit)
 		return eachRow(rows, err, func() error {
 			var n index.QuotaNotice

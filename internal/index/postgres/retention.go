@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/mailfarm/mailfarm/internal/index/annotation"
+	"github.com/mailfarm/mailfarm/internal/index/domainquota"
 	"github.com/mailfarm/mailfarm/internal/index/imports"
 	"github.com/mailfarm/mailfarm/internal/index/kept"
 	"github.com/mailfarm/mailfarm/internal/index/unit"
@@ -24,6 +25,9 @@ func (d *DB) Annotations() *annotation.Store { return annotation.New(d) }
 
 // Imports gives what comes from elsewhere.
 func (d *DB) Imports() *imports.Store { return imports.New(d) }
+
+// Domains gives the limits of domains.
+func (d *DB) Domains() *domainquota.Store { return domainquota.New(d, &d.shared.Domains) }
 
 // Whole reads and writes whole accounts.
 func (d *DB) Whole() *whole.Store { return whole.New(d) }

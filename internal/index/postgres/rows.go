@@ -75,7 +75,7 @@ func (r *rows) ReadAccount(a *unit.Account) (current bool, err error) {
 	}
 	// Not a.boxes and what else the unit keeps.
 	a.ModSeq, a.UIDValidity, a.Messages, a.Size = row.ModSeq, row.UIDValidity, row.Messages, row.Size
-	a.QuotaSize, a.QuotaCount, a.QuotaLevel, a.QuotaRoots = row.QuotaSize, row.QuotaCount, row.QuotaLevel, row.QuotaRoots
+	a.QuotaSize, a.QuotaCount, a.QuotaLevel, a.QuotaRoots, a.Domain = row.QuotaSize, row.QuotaCount, row.QuotaLevel, row.QuotaRoots, row.Domain
 	return row.timeline >= r.timeline, nil
 }
 

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"time"
 
 	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/index/domainquota"
 	"github.com/mailfarm/mailfarm/internal/index/unit"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/sqlitedb"
@@ -22,12 +25,28 @@ var _ index.Mailboxes = (*Mailboxes)(nil)
 // write runs fn in a unit of its own and flushes it. fn may run after write has returned because ctx has ended: it must
 // give its results by what it returns.
 func write[T any](ctx context.Context, d *DB, fn func(*unit.Unit, *rows) (T, error)) (T, error) {
+	began := time.Now()
+	for {
+		v, err := writeOnce(ctx, d, began, fn)
+		stale := unit.Stale(err)
+		if stale == nil {
+			return v, err
+		}
+		if err := domainquota.Read(ctx, d, &d.shared.Domains, stale); err != nil {
+			return v, err
+		}
+	}
+}
+
+func writeOnce[T any](ctx context.Context, d *DB, began time.Time, fn func(*unit.Unit, *rows) (T, error)) (T, error) {
 	type outcome struct{ v T }
 	var out *outcome
+	var end ending
 	err := d.db.Write(ctx, func(tx *sqlitedb.Tx) error {
 		now := d.opts.Now()
 		r := &rows{d: d, tx: tx, now: now.UnixNano()}
-		u := &unit.Unit{Shared: &d.shared, Rows: r, Now: now}
+		u := &unit.Unit{Shared: &d.shared, Rows: r, Now: now, Began: began}
+		defer func() { end.ran(u, out != nil) }()
 		v, err := fn(u, r)
 		if err != nil {
 			return err
@@ -41,6 +60,7 @@ func write[T any](ctx context.Context, d *DB, fn func(*unit.Unit, *rows) (T, err
 		out = &outcome{v}
 		return nil
 	})
+	end.returned(ctx, err)
 	if err != nil {
 		var none T
 		if errors.Is(err, sqlitedb.ErrFull) {
@@ -49,6 +69,34 @@ func write[T any](ctx context.Context, d *DB, fn func(*unit.Unit, *rows) (T, err
 		return none, err
 	}
 	return out.v, nil
+}
+
+// ending ends a unit once: when its transaction is known to have ended, or where nobody waits for that any more, when it ran.
+type ending struct {
+	mu sync.Mutex
+	// Guarded by mu.
+	unit *unit.Unit
+	good bool
+	left bool
+}
+
+// ran tells what came of a unit, before its transaction is committed.
+func (e *ending) ran(u *unit.Unit, good bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.unit, e.good = u, good; e.left {
+		u.End(good)
+	}
+}
+
+// returned tells that whoever waited for the transaction goes on; with a context that has ended it may be before the unit ran.
+func (e *ending) returned(ctx context.Context, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.left = true
+	if e.unit != nil {
+		e.unit.End(e.good && (err == nil || ctx.Err() != nil))
+	}
 }
 
 // made is a mailbox and the account's MODSEQ.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/index/domainquota"
 	"github.com/mailfarm/mailfarm/internal/index/unit"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/sqlitedb"
@@ -128,11 +129,11 @@ func (m *Mailboxes) TellQuota(ctx context.Context, n index.QuotaNotice, msg inde
 	return v.result, v.told, nil
 }
 
-const quotaColumns = "SELECT a.account, a.quota_size, a.quota_messages, a.size, a.messages, a.quota_level"
+const quotaColumns = "SELECT a.account, a.quota_size, a.quota_messages, a.size, a.messages, a.quota_level, " + domainquota.Columns
 
 // AccountQuotas is index.Quotas'.
 func (m *Mailboxes) AccountQuotas(ctx context.Context, after mailbox.AccountID, limit int) ([]index.AccountQuota, error) {
-	return m.accountQuotas(ctx, quotaColumns+" FROM account a WHERE a.account > ? ORDER BY a.account LIMIT ?", int64(after), limit)
+	return m.accountQuotas(ctx, quotaColumns+" FROM account a "+domainquota.Join+" WHERE a.account > ? ORDER BY a.account LIMIT ?", int64(after), limit)
 }
 
 // AccountQuotasOf is index.Quotas'.
@@ -142,7 +143,7 @@ func (m *Mailboxes) AccountQuotasOf(ctx context.Context, accounts []mailbox.Acco
 		for i := range args {
 			args[i] = int64(part[min(i, len(part)-1)])
 		}
-		some, err := m.accountQuotas(ctx, quotaColumns+" FROM account a WHERE a.account IN "+places64, args...)
+		some, err := m.accountQuotas(ctx, quotaColumns+" FROM account a "+domainquota.Join+" WHERE a.account IN "+places64, args...)
 		if err != nil {
 			return nil, err
 		}
@@ -168,15 +169,17 @@ func (m *Mailboxes) accountQuotas(ctx context.Context, query string, args ...any
 
 // scanQuota reads quotaColumns, and more behind them.
 func (m *Mailboxes) scanQuota(row unit.Scanner, more ...any) (q index.AccountQuota, err error) {
-	err = row.Scan(append([]any{&q.Account, &q.Own.Size, &q.Own.Messages, &q.Size, &q.Messages, &q.Level}, more...)...)
-	q.Limits = m.d.shared.Limits(q.Own)
+	var d unit.Domain
+	fields := append([]any{&q.Account, &q.Own.Size, &q.Own.Messages, &q.Size, &q.Messages, &q.Level}, domainquota.Fields(&d)...)
+	err = row.Scan(append(fields, more...)...)
+	q.Limits, q.Domain = m.d.shared.Limits(q.Own, d.Each), d.Name
 	return q, err
 }
 
 // QuotaNotices is index.Quotas'.
 func (m *Mailboxes) QuotaNotices(ctx context.Context, limit int) (list []index.QuotaNotice, err error) {
 	err = m.d.db.Read(ctx, func(tx *sqlitedb.ReadTx) error {
-		rows, err := tx.Query(quotaColumns+`, n.level, n.previous, n.at_ns FROM quota_notice n JOIN account a ON a.account = n.account
+		rows, err := tx.Query(quotaColumns+`, n.level, n.previous, n.at_ns FROM quota_notice n JOIN account a ON a.account = n.account `+domainquota.Join+`
 			ORDER BY n.at_ns LIMIT ?`, limit)
 		return eachRow(rows, err, func() error {
 			var n index.QuotaNotice

@@ -6,6 +6,7 @@ import (
 
 	"github.com/mailfarm/mailfarm/internal/blob"
 	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/index/domainquota"
 	"github.com/mailfarm/mailfarm/internal/index/imports"
 	"github.com/mailfarm/mailfarm/internal/index/kept"
 	"github.com/mailfarm/mailfarm/internal/index/unit"
@@ -37,9 +38,10 @@ func (r *rows) exec(query string, args ...any) error {
 
 func (r *rows) ReadAccount(a *unit.Account) (current bool, err error) {
 	var timeline int64
-	err = r.tx.QueryRow(`SELECT timeline, mod_seq, uid_validity, messages, size, quota_size, quota_messages, quota_level, quota_roots
-		FROM account WHERE account = ?`, int64(a.ID)).
-		Scan(&timeline, &a.ModSeq, &a.UIDValidity, &a.Messages, &a.Size, &a.QuotaSize, &a.QuotaCount, &a.QuotaLevel, &a.QuotaRoots)
+	err = r.tx.QueryRow(`SELECT timeline, mod_seq, uid_validity, a.messages, a.size, quota_size, quota_messages, quota_level, quota_roots,
+		`+domainquota.Columns+` FROM account a `+domainquota.Join+` WHERE account = ?`, int64(a.ID)).
+		Scan(append([]any{&timeline, &a.ModSeq, &a.UIDValidity, &a.Messages, &a.Size, &a.QuotaSize, &a.QuotaCount, &a.QuotaLevel, &a.QuotaRoots},
+			domainquota.Fields(&a.Domain)...)...)
 	none := errors.Is(err, sql.ErrNoRows)
 	if err != nil && !none {
 		return false, err
@@ -72,8 +74,8 @@ func (r *rows) JumpAccount(a *unit.Account) error {
 
 func (r *rows) SaveAccount(a *unit.Account) error {
 	return r.exec(`UPDATE account SET mod_seq = ?, uid_validity = ?, messages = ?, size = ?, quota_size = ?, quota_messages = ?,
-		quota_level = ?, quota_roots = ? WHERE account = ?`,
-		int64(a.ModSeq), int64(a.UIDValidity), a.Messages, a.Size, a.QuotaSize, a.QuotaCount, a.QuotaLevel, a.QuotaRoots, int64(a.ID))
+		quota_level = ?, quota_roots = ?, domain = ? WHERE account = ?`,
+		int64(a.ModSeq), int64(a.UIDValidity), a.Messages, a.Size, a.QuotaSize, a.QuotaCount, a.QuotaLevel, a.QuotaRoots, a.Domain.Name, int64(a.ID))
 }
 
 func (r *rows) MakeSubscriptions(a *unit.Account, names []string) error {

@@ -107,7 +107,7 @@ func checkSubject(t testing.TB) indextest.CheckSubject {
 		},
 		Now: func() time.Time { return time.Unix(1_800_000_000, now.Load()) },
 	})
-	s.Mailboxes, s.Leases, s.Quotas, s.Sharing = d.Mailboxes(), d.Leases(), d.Mailboxes(), d.Sharing()
+	s.Mailboxes, s.Leases, s.Quotas, s.Domains, s.Sharing = d.Mailboxes(), d.Leases(), d.Mailboxes(), d.Domains(), d.Sharing()
 	s.Annotations, s.Imports = d.Annotations(), d.Imports()
 	s.Miscount = func(id mailbox.AccountID) error {
 		return d.db.Write(context.Background(), func(tx *sqlitedb.Tx) error {

@@ -9,10 +9,6 @@ import (
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 )
 
-// levelBand is by how many percent the use must fall below a level before it counts as below: mail that comes and goes there
-// must not make a notice each time.
-const levelBand = 3
-
 // QuotaRow has the limits of a folder.
 type QuotaRow struct {
 	Root mailbox.ID
@@ -33,12 +29,14 @@ type QuotaRows interface {
 
 // limits are those that hold for the whole account; 0 is none.
 func (s *Shared) limits(a *Account) index.Limits {
-	return s.Limits(index.Limits{Size: a.QuotaSize, Messages: a.QuotaCount})
+	return s.Limits(index.Limits{Size: a.QuotaSize, Messages: a.QuotaCount}, a.Domain.Each)
 }
 
-// Limits are those that hold where own were set for an account; 0 is none.
-func (s *Shared) Limits(own index.Limits) index.Limits {
-	return index.Limits{Size: max(0, cmp.Or(own.Size, s.QuotaSize)), Messages: max(0, cmp.Or(own.Messages, s.QuotaMessages))}
+// Limits are those that hold where own were set for an account, and each for those of its domain; 0 is none.
+func (s *Shared) Limits(own, each index.Limits) index.Limits {
+	return index.Limits{
+		Size: max(0, cmp.Or(own.Size, each.Size, s.QuotaSize)), Messages: max(0, cmp.Or(own.Messages, each.Messages, s.QuotaMessages)),
+	}
 }
 
 // room tells whether messages of size octets in all may be added to an account.
@@ -46,7 +44,7 @@ func (u *Unit) room(a *Account, messages, size int64) error {
 	if !fits(u.limits(a), a.Messages+messages, a.Size+size) {
 		return index.ErrOverQuota
 	}
-	return nil
+	return u.roomInDomain(a, messages, size)
 }
 
 func fits(l index.Limits, messages, size int64) bool {
@@ -287,25 +285,9 @@ func (u *Unit) watch(a *Account) error {
 }
 
 // level is the highest level that an account has passed.
-func (s *Shared) level(a *Account) (level int) {
-	share := share(s.limits(a), a.Messages, a.Size)
-	for _, l := range s.QuotaLevels {
-		if share >= float64(l) || l <= a.QuotaLevel && share >= float64(l-levelBand) {
-			level = max(level, l)
-		}
-	}
-	return level
-}
-
-// share is how much of its limits is used, percent.
-func share(l index.Limits, messages, size int64) (percent float64) {
-	if l.Size > 0 {
-		percent = 100 * float64(size) / float64(l.Size)
-	}
-	if l.Messages > 0 {
-		percent = max(percent, 100*float64(messages)/float64(l.Messages))
-	}
-	return percent
+func (s *Shared) level(a *Account) int {
+	limits := s.limits(a)
+	return limits.Level(s.QuotaLevels, a.QuotaLevel, index.Limits{Size: a.Size, Messages: a.Messages})
 }
 
 // TellQuota files a message that tells the owner of a level, and removes the notice.
@@ -321,13 +303,9 @@ func (u *Unit) TellQuota(n index.QuotaNotice, m index.Message) (r index.AppendRe
 	if !found || level != n.Level {
 		return r, false, nil
 	}
-	b, err := u.inbox(a)
-	if err != nil {
-		return r, false, err
-	}
 	if err := u.Rows.DropNotice(a); err != nil {
 		return r, false, fmt.Errorf("remove notice: %w", err)
 	}
-	r, err = u.append(b, []index.Message{m}, false)
+	r, err = u.Tell(a, m)
 	return r, err == nil, err
 }

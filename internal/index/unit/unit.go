@@ -21,6 +21,8 @@ type Shared struct {
 	QuotaSize, QuotaMessages int64
 	// QuotaLevels are the shares of an account's limits, percent, of which its owner is told when he passes them.
 	QuotaLevels []int
+	// Domains are what the accounts of domains use.
+	Domains DomainSums
 	// Fault, where it is set, is asked between the steps of a write; an error makes the write fail there. For tests.
 	Fault func(step string) error
 	ids   mailbox.IDs
@@ -51,9 +53,13 @@ func (s *Shared) Step(name string) error {
 // Unit is one write and what it has read so far. It is used by one goroutine at a time, within one transaction.
 type Unit struct {
 	*Shared
-	Rows     Rows
-	Now      time.Time
+	Rows Rows
+	Now  time.Time
+	// Began is when the call began, by the clock that sums of domains are read by.
+	Began    time.Time
 	accounts []*Account
+	// stale are domains whose sums are to be read before the write can be done.
+	stale []string
 	// keys are the message ids of what is to be filed.
 	keys map[*index.Message][]ThreadKey
 }
@@ -69,6 +75,10 @@ type Account struct {
 	QuotaCount  int64
 	// QuotaLevel is the highest of Shared.QuotaLevels that was passed; QuotaRoots is how many folders have limits.
 	QuotaLevel, QuotaRoots int
+	// Domain is that of its address.
+	Domain Domain
+	// before is what was used before the unit, and asked what it asked room for in the domain.
+	before, asked index.Limits
 	// touched tells that ModSeq was raised in this unit.
 	touched bool
 	// dirty tells that the row must be written although MODSEQ was not raised.
@@ -96,6 +106,7 @@ func (u *Unit) Account(id mailbox.AccountID) (*Account, error) {
 	case err != nil:
 		return nil, fmt.Errorf("read account %d: %w", id, err)
 	}
+	a.before = index.Limits{Size: a.Size, Messages: a.Messages}
 	u.accounts = append(u.accounts, a)
 	if !current {
 		return a, u.jump(a)
@@ -138,6 +149,9 @@ func (a *Account) touch() mailbox.ModSeq {
 
 // Flush writes what the unit changed: of every account, in the order of their ids, chunks, mailboxes, then its own row.
 func (u *Unit) Flush() error {
+	if len(u.stale) > 0 {
+		return &staleSums{u.stale}
+	}
 	slices.SortFunc(u.accounts, func(a, b *Account) int { return cmp.Compare(a.ID, b.ID) })
 	for _, a := range u.accounts {
 		for _, b := range a.boxes {

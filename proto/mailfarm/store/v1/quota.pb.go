@@ -766,6 +766,376 @@ func (x *FullResponse) GetFull() []bool {
 	return nil
 }
 
+type SetDomainQuotaRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Domain string                 `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
+	// limits hold for the sum over all accounts of the domain; 0 and -1 are none.
+	Limits *QuotaLimits `protobuf:"bytes,2,opt,name=limits,proto3" json:"limits,omitempty"`
+	// each are for accounts of the domain without limits of their own; 0 is the farm's default, -1 none.
+	Each          *QuotaLimits `protobuf:"bytes,3,opt,name=each,proto3" json:"each,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetDomainQuotaRequest) Reset() {
+	*x = SetDomainQuotaRequest{}
+	mi := &file_mailfarm_store_v1_quota_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetDomainQuotaRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetDomainQuotaRequest) ProtoMessage() {}
+
+func (x *SetDomainQuotaRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_quota_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetDomainQuotaRequest.ProtoReflect.Descriptor instead.
+func (*SetDomainQuotaRequest) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_quota_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SetDomainQuotaRequest) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *SetDomainQuotaRequest) GetLimits() *QuotaLimits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *SetDomainQuotaRequest) GetEach() *QuotaLimits {
+	if x != nil {
+		return x.Each
+	}
+	return nil
+}
+
+type SetDomainQuotaResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// placed is for how many accounts it was new which domain they belong to.
+	Placed        uint32 `protobuf:"varint,1,opt,name=placed,proto3" json:"placed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetDomainQuotaResponse) Reset() {
+	*x = SetDomainQuotaResponse{}
+	mi := &file_mailfarm_store_v1_quota_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetDomainQuotaResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetDomainQuotaResponse) ProtoMessage() {}
+
+func (x *SetDomainQuotaResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_quota_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetDomainQuotaResponse.ProtoReflect.Descriptor instead.
+func (*SetDomainQuotaResponse) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_quota_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *SetDomainQuotaResponse) GetPlaced() uint32 {
+	if x != nil {
+		return x.Placed
+	}
+	return 0
+}
+
+type ListDomainQuotasRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDomainQuotasRequest) Reset() {
+	*x = ListDomainQuotasRequest{}
+	mi := &file_mailfarm_store_v1_quota_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDomainQuotasRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDomainQuotasRequest) ProtoMessage() {}
+
+func (x *ListDomainQuotasRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_quota_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDomainQuotasRequest.ProtoReflect.Descriptor instead.
+func (*ListDomainQuotasRequest) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_quota_proto_rawDescGZIP(), []int{16}
+}
+
+type ListDomainQuotasResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Domains       []*DomainQuota         `protobuf:"bytes,1,rep,name=domains,proto3" json:"domains,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDomainQuotasResponse) Reset() {
+	*x = ListDomainQuotasResponse{}
+	mi := &file_mailfarm_store_v1_quota_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDomainQuotasResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDomainQuotasResponse) ProtoMessage() {}
+
+func (x *ListDomainQuotasResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_quota_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDomainQuotasResponse.ProtoReflect.Descriptor instead.
+func (*ListDomainQuotasResponse) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_quota_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ListDomainQuotasResponse) GetDomains() []*DomainQuota {
+	if x != nil {
+		return x.Domains
+	}
+	return nil
+}
+
+type DomainQuota struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Domain string                 `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
+	Limits *QuotaLimits           `protobuf:"bytes,2,opt,name=limits,proto3" json:"limits,omitempty"`
+	Each   *QuotaLimits           `protobuf:"bytes,3,opt,name=each,proto3" json:"each,omitempty"`
+	// accounts of the domain that have mail, or had it, and what they use in all: octets and messages.
+	Accounts uint64 `protobuf:"varint,4,opt,name=accounts,proto3" json:"accounts,omitempty"`
+	Size     int64  `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
+	Messages int64  `protobuf:"varint,6,opt,name=messages,proto3" json:"messages,omitempty"`
+	// level is the highest share of its limits, percent, that the postmaster was told of; 0: none.
+	Level         uint32 `protobuf:"varint,7,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DomainQuota) Reset() {
+	*x = DomainQuota{}
+	mi := &file_mailfarm_store_v1_quota_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DomainQuota) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DomainQuota) ProtoMessage() {}
+
+func (x *DomainQuota) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_quota_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DomainQuota.ProtoReflect.Descriptor instead.
+func (*DomainQuota) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_quota_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *DomainQuota) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *DomainQuota) GetLimits() *QuotaLimits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *DomainQuota) GetEach() *QuotaLimits {
+	if x != nil {
+		return x.Each
+	}
+	return nil
+}
+
+func (x *DomainQuota) GetAccounts() uint64 {
+	if x != nil {
+		return x.Accounts
+	}
+	return 0
+}
+
+func (x *DomainQuota) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *DomainQuota) GetMessages() int64 {
+	if x != nil {
+		return x.Messages
+	}
+	return 0
+}
+
+func (x *DomainQuota) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+type PlaceAccountsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlaceAccountsRequest) Reset() {
+	*x = PlaceAccountsRequest{}
+	mi := &file_mailfarm_store_v1_quota_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlaceAccountsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlaceAccountsRequest) ProtoMessage() {}
+
+func (x *PlaceAccountsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_quota_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlaceAccountsRequest.ProtoReflect.Descriptor instead.
+func (*PlaceAccountsRequest) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_quota_proto_rawDescGZIP(), []int{19}
+}
+
+type PlaceAccountsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// accounts were looked at, and for placed of them it was new which domain they belong to.
+	Accounts      uint32 `protobuf:"varint,1,opt,name=accounts,proto3" json:"accounts,omitempty"`
+	Placed        uint32 `protobuf:"varint,2,opt,name=placed,proto3" json:"placed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlaceAccountsResponse) Reset() {
+	*x = PlaceAccountsResponse{}
+	mi := &file_mailfarm_store_v1_quota_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlaceAccountsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlaceAccountsResponse) ProtoMessage() {}
+
+func (x *PlaceAccountsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_quota_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlaceAccountsResponse.ProtoReflect.Descriptor instead.
+func (*PlaceAccountsResponse) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_quota_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *PlaceAccountsResponse) GetAccounts() uint32 {
+	if x != nil {
+		return x.Accounts
+	}
+	return 0
+}
+
+func (x *PlaceAccountsResponse) GetPlaced() uint32 {
+	if x != nil {
+		return x.Placed
+	}
+	return 0
+}
+
 var File_mailfarm_store_v1_quota_proto protoreflect.FileDescriptor
 
 const file_mailfarm_store_v1_quota_proto_rawDesc = "" +
@@ -812,14 +1182,38 @@ const file_mailfarm_store_v1_quota_proto_rawDesc = "" +
 	"\vFullRequest\x12\x1a\n" +
 	"\baccounts\x18\x01 \x03(\x06R\baccounts\"\"\n" +
 	"\fFullResponse\x12\x12\n" +
-	"\x04full\x18\x01 \x03(\bR\x04full2\xa8\x03\n" +
+	"\x04full\x18\x01 \x03(\bR\x04full\"\x9b\x01\n" +
+	"\x15SetDomainQuotaRequest\x12\x16\n" +
+	"\x06domain\x18\x01 \x01(\tR\x06domain\x126\n" +
+	"\x06limits\x18\x02 \x01(\v2\x1e.mailfarm.store.v1.QuotaLimitsR\x06limits\x122\n" +
+	"\x04each\x18\x03 \x01(\v2\x1e.mailfarm.store.v1.QuotaLimitsR\x04each\"0\n" +
+	"\x16SetDomainQuotaResponse\x12\x16\n" +
+	"\x06placed\x18\x01 \x01(\rR\x06placed\"\x19\n" +
+	"\x17ListDomainQuotasRequest\"T\n" +
+	"\x18ListDomainQuotasResponse\x128\n" +
+	"\adomains\x18\x01 \x03(\v2\x1e.mailfarm.store.v1.DomainQuotaR\adomains\"\xf3\x01\n" +
+	"\vDomainQuota\x12\x16\n" +
+	"\x06domain\x18\x01 \x01(\tR\x06domain\x126\n" +
+	"\x06limits\x18\x02 \x01(\v2\x1e.mailfarm.store.v1.QuotaLimitsR\x06limits\x122\n" +
+	"\x04each\x18\x03 \x01(\v2\x1e.mailfarm.store.v1.QuotaLimitsR\x04each\x12\x1a\n" +
+	"\baccounts\x18\x04 \x01(\x04R\baccounts\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\x03R\x04size\x12\x1a\n" +
+	"\bmessages\x18\x06 \x01(\x03R\bmessages\x12\x14\n" +
+	"\x05level\x18\a \x01(\rR\x05level\"\x16\n" +
+	"\x14PlaceAccountsRequest\"K\n" +
+	"\x15PlaceAccountsResponse\x12\x1a\n" +
+	"\baccounts\x18\x01 \x01(\rR\baccounts\x12\x16\n" +
+	"\x06placed\x18\x02 \x01(\rR\x06placed2\xe0\x05\n" +
 	"\x06Quotas\x12S\n" +
 	"\bGetQuota\x12\".mailfarm.store.v1.GetQuotaRequest\x1a#.mailfarm.store.v1.GetQuotaResponse\x12S\n" +
 	"\bSetQuota\x12\".mailfarm.store.v1.SetQuotaRequest\x1a#.mailfarm.store.v1.SetQuotaResponse\x12Y\n" +
 	"\n" +
 	"ListQuotas\x12$.mailfarm.store.v1.ListQuotasRequest\x1a%.mailfarm.store.v1.ListQuotasResponse\x12P\n" +
 	"\aRecount\x12!.mailfarm.store.v1.RecountRequest\x1a\".mailfarm.store.v1.RecountResponse\x12G\n" +
-	"\x04Full\x12\x1e.mailfarm.store.v1.FullRequest\x1a\x1f.mailfarm.store.v1.FullResponseB>Z<github.com/mailfarm/mailfarm/proto/mailfarm/store/v1;storev1b\x06proto3"
+	"\x04Full\x12\x1e.mailfarm.store.v1.FullRequest\x1a\x1f.mailfarm.store.v1.FullResponse\x12e\n" +
+	"\x0eSetDomainQuota\x12(.mailfarm.store.v1.SetDomainQuotaRequest\x1a).mailfarm.store.v1.SetDomainQuotaResponse\x12k\n" +
+	"\x10ListDomainQuotas\x12*.mailfarm.store.v1.ListDomainQuotasRequest\x1a+.mailfarm.store.v1.ListDomainQuotasResponse\x12b\n" +
+	"\rPlaceAccounts\x12'.mailfarm.store.v1.PlaceAccountsRequest\x1a(.mailfarm.store.v1.PlaceAccountsResponseB>Z<github.com/mailfarm/mailfarm/proto/mailfarm/store/v1;storev1b\x06proto3"
 
 var (
 	file_mailfarm_store_v1_quota_proto_rawDescOnce sync.Once
@@ -833,22 +1227,29 @@ func file_mailfarm_store_v1_quota_proto_rawDescGZIP() []byte {
 	return file_mailfarm_store_v1_quota_proto_rawDescData
 }
 
-var file_mailfarm_store_v1_quota_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_mailfarm_store_v1_quota_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_mailfarm_store_v1_quota_proto_goTypes = []any{
-	(*QuotaLimits)(nil),        // 0: mailfarm.store.v1.QuotaLimits
-	(*QuotaRoot)(nil),          // 1: mailfarm.store.v1.QuotaRoot
-	(*GetQuotaRequest)(nil),    // 2: mailfarm.store.v1.GetQuotaRequest
-	(*GetQuotaResponse)(nil),   // 3: mailfarm.store.v1.GetQuotaResponse
-	(*SetQuotaRequest)(nil),    // 4: mailfarm.store.v1.SetQuotaRequest
-	(*SetQuotaResponse)(nil),   // 5: mailfarm.store.v1.SetQuotaResponse
-	(*ListQuotasRequest)(nil),  // 6: mailfarm.store.v1.ListQuotasRequest
-	(*ListQuotasResponse)(nil), // 7: mailfarm.store.v1.ListQuotasResponse
-	(*AccountQuota)(nil),       // 8: mailfarm.store.v1.AccountQuota
-	(*RecountRequest)(nil),     // 9: mailfarm.store.v1.RecountRequest
-	(*RecountResponse)(nil),    // 10: mailfarm.store.v1.RecountResponse
-	(*QuotaDifference)(nil),    // 11: mailfarm.store.v1.QuotaDifference
-	(*FullRequest)(nil),        // 12: mailfarm.store.v1.FullRequest
-	(*FullResponse)(nil),       // 13: mailfarm.store.v1.FullResponse
+	(*QuotaLimits)(nil),              // 0: mailfarm.store.v1.QuotaLimits
+	(*QuotaRoot)(nil),                // 1: mailfarm.store.v1.QuotaRoot
+	(*GetQuotaRequest)(nil),          // 2: mailfarm.store.v1.GetQuotaRequest
+	(*GetQuotaResponse)(nil),         // 3: mailfarm.store.v1.GetQuotaResponse
+	(*SetQuotaRequest)(nil),          // 4: mailfarm.store.v1.SetQuotaRequest
+	(*SetQuotaResponse)(nil),         // 5: mailfarm.store.v1.SetQuotaResponse
+	(*ListQuotasRequest)(nil),        // 6: mailfarm.store.v1.ListQuotasRequest
+	(*ListQuotasResponse)(nil),       // 7: mailfarm.store.v1.ListQuotasResponse
+	(*AccountQuota)(nil),             // 8: mailfarm.store.v1.AccountQuota
+	(*RecountRequest)(nil),           // 9: mailfarm.store.v1.RecountRequest
+	(*RecountResponse)(nil),          // 10: mailfarm.store.v1.RecountResponse
+	(*QuotaDifference)(nil),          // 11: mailfarm.store.v1.QuotaDifference
+	(*FullRequest)(nil),              // 12: mailfarm.store.v1.FullRequest
+	(*FullResponse)(nil),             // 13: mailfarm.store.v1.FullResponse
+	(*SetDomainQuotaRequest)(nil),    // 14: mailfarm.store.v1.SetDomainQuotaRequest
+	(*SetDomainQuotaResponse)(nil),   // 15: mailfarm.store.v1.SetDomainQuotaResponse
+	(*ListDomainQuotasRequest)(nil),  // 16: mailfarm.store.v1.ListDomainQuotasRequest
+	(*ListDomainQuotasResponse)(nil), // 17: mailfarm.store.v1.ListDomainQuotasResponse
+	(*DomainQuota)(nil),              // 18: mailfarm.store.v1.DomainQuota
+	(*PlaceAccountsRequest)(nil),     // 19: mailfarm.store.v1.PlaceAccountsRequest
+	(*PlaceAccountsResponse)(nil),    // 20: mailfarm.store.v1.PlaceAccountsResponse
 }
 var file_mailfarm_store_v1_quota_proto_depIdxs = []int32{
 	0,  // 0: mailfarm.store.v1.QuotaRoot.own:type_name -> mailfarm.store.v1.QuotaLimits
@@ -858,21 +1259,32 @@ var file_mailfarm_store_v1_quota_proto_depIdxs = []int32{
 	8,  // 4: mailfarm.store.v1.ListQuotasResponse.accounts:type_name -> mailfarm.store.v1.AccountQuota
 	1,  // 5: mailfarm.store.v1.AccountQuota.root:type_name -> mailfarm.store.v1.QuotaRoot
 	11, // 6: mailfarm.store.v1.RecountResponse.differences:type_name -> mailfarm.store.v1.QuotaDifference
-	2,  // 7: mailfarm.store.v1.Quotas.GetQuota:input_type -> mailfarm.store.v1.GetQuotaRequest
-	4,  // 8: mailfarm.store.v1.Quotas.SetQuota:input_type -> mailfarm.store.v1.SetQuotaRequest
-	6,  // 9: mailfarm.store.v1.Quotas.ListQuotas:input_type -> mailfarm.store.v1.ListQuotasRequest
-	9,  // 10: mailfarm.store.v1.Quotas.Recount:input_type -> mailfarm.store.v1.RecountRequest
-	12, // 11: mailfarm.store.v1.Quotas.Full:input_type -> mailfarm.store.v1.FullRequest
-	3,  // 12: mailfarm.store.v1.Quotas.GetQuota:output_type -> mailfarm.store.v1.GetQuotaResponse
-	5,  // 13: mailfarm.store.v1.Quotas.SetQuota:output_type -> mailfarm.store.v1.SetQuotaResponse
-	7,  // 14: mailfarm.store.v1.Quotas.ListQuotas:output_type -> mailfarm.store.v1.ListQuotasResponse
-	10, // 15: mailfarm.store.v1.Quotas.Recount:output_type -> mailfarm.store.v1.RecountResponse
-	13, // 16: mailfarm.store.v1.Quotas.Full:output_type -> mailfarm.store.v1.FullResponse
-	12, // [12:17] is the sub-list for method output_type
-	7,  // [7:12] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	0,  // 7: mailfarm.store.v1.SetDomainQuotaRequest.limits:type_name -> mailfarm.store.v1.QuotaLimits
+	0,  // 8: mailfarm.store.v1.SetDomainQuotaRequest.each:type_name -> mailfarm.store.v1.QuotaLimits
+	18, // 9: mailfarm.store.v1.ListDomainQuotasResponse.domains:type_name -> mailfarm.store.v1.DomainQuota
+	0,  // 10: mailfarm.store.v1.DomainQuota.limits:type_name -> mailfarm.store.v1.QuotaLimits
+	0,  // 11: mailfarm.store.v1.DomainQuota.each:type_name -> mailfarm.store.v1.QuotaLimits
+	2,  // 12: mailfarm.store.v1.Quotas.GetQuota:input_type -> mailfarm.store.v1.GetQuotaRequest
+	4,  // 13: mailfarm.store.v1.Quotas.SetQuota:input_type -> mailfarm.store.v1.SetQuotaRequest
+	6,  // 14: mailfarm.store.v1.Quotas.ListQuotas:input_type -> mailfarm.store.v1.ListQuotasRequest
+	9,  // 15: mailfarm.store.v1.Quotas.Recount:input_type -> mailfarm.store.v1.RecountRequest
+	12, // 16: mailfarm.store.v1.Quotas.Full:input_type -> mailfarm.store.v1.FullRequest
+	14, // 17: mailfarm.store.v1.Quotas.SetDomainQuota:input_type -> mailfarm.store.v1.SetDomainQuotaRequest
+	16, // 18: mailfarm.store.v1.Quotas.ListDomainQuotas:input_type -> mailfarm.store.v1.ListDomainQuotasRequest
+	19, // 19: mailfarm.store.v1.Quotas.PlaceAccounts:input_type -> mailfarm.store.v1.PlaceAccountsRequest
+	3,  // 20: mailfarm.store.v1.Quotas.GetQuota:output_type -> mailfarm.store.v1.GetQuotaResponse
+	5,  // 21: mailfarm.store.v1.Quotas.SetQuota:output_type -> mailfarm.store.v1.SetQuotaResponse
+	7,  // 22: mailfarm.store.v1.Quotas.ListQuotas:output_type -> mailfarm.store.v1.ListQuotasResponse
+	10, // 23: mailfarm.store.v1.Quotas.Recount:output_type -> mailfarm.store.v1.RecountResponse
+	13, // 24: mailfarm.store.v1.Quotas.Full:output_type -> mailfarm.store.v1.FullResponse
+	15, // 25: mailfarm.store.v1.Quotas.SetDomainQuota:output_type -> mailfarm.store.v1.SetDomainQuotaResponse
+	17, // 26: mailfarm.store.v1.Quotas.ListDomainQuotas:output_type -> mailfarm.store.v1.ListDomainQuotasResponse
+	20, // 27: mailfarm.store.v1.Quotas.PlaceAccounts:output_type -> mailfarm.store.v1.PlaceAccountsResponse
+	20, // [20:28] is the sub-list for method output_type
+	12, // [12:20] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_mailfarm_store_v1_quota_proto_init() }
@@ -886,7 +1298,7 @@ func file_mailfarm_store_v1_quota_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailfarm_store_v1_quota_proto_rawDesc), len(file_mailfarm_store_v1_quota_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

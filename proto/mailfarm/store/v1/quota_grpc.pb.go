@@ -21,11 +21,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Quotas_GetQuota_FullMethodName   = "/mailfarm.store.v1.Quotas/GetQuota"
-	Quotas_SetQuota_FullMethodName   = "/mailfarm.store.v1.Quotas/SetQuota"
-	Quotas_ListQuotas_FullMethodName = "/mailfarm.store.v1.Quotas/ListQuotas"
-	Quotas_Recount_FullMethodName    = "/mailfarm.store.v1.Quotas/Recount"
-	Quotas_Full_FullMethodName       = "/mailfarm.store.v1.Quotas/Full"
+	Quotas_GetQuota_FullMethodName         = "/mailfarm.store.v1.Quotas/GetQuota"
+	Quotas_SetQuota_FullMethodName         = "/mailfarm.store.v1.Quotas/SetQuota"
+	Quotas_ListQuotas_FullMethodName       = "/mailfarm.store.v1.Quotas/ListQuotas"
+	Quotas_Recount_FullMethodName          = "/mailfarm.store.v1.Quotas/Recount"
+	Quotas_Full_FullMethodName             = "/mailfarm.store.v1.Quotas/Full"
+	Quotas_SetDomainQuota_FullMethodName   = "/mailfarm.store.v1.Quotas/SetDomainQuota"
+	Quotas_ListDomainQuotas_FullMethodName = "/mailfarm.store.v1.Quotas/ListDomainQuotas"
+	Quotas_PlaceAccounts_FullMethodName    = "/mailfarm.store.v1.Quotas/PlaceAccounts"
 )
 
 // QuotasClient is the client API for Quotas service.
@@ -44,6 +47,12 @@ type QuotasClient interface {
 	Recount(ctx context.Context, in *RecountRequest, opts ...grpc.CallOption) (*RecountResponse, error)
 	// Full tells which accounts have no room for a message: what SMTP asks before it takes one. Deliver decides.
 	Full(ctx context.Context, in *FullRequest, opts ...grpc.CallOption) (*FullResponse, error)
+	// SetDomainQuota sets the limits of a domain, and finds out which accounts belong to it.
+	SetDomainQuota(ctx context.Context, in *SetDomainQuotaRequest, opts ...grpc.CallOption) (*SetDomainQuotaResponse, error)
+	// ListDomainQuotas tells the domains that have limits, by name.
+	ListDomainQuotas(ctx context.Context, in *ListDomainQuotasRequest, opts ...grpc.CallOption) (*ListDomainQuotasResponse, error)
+	// PlaceAccounts asks the directory for the domains of all accounts, which the store does by itself every few minutes.
+	PlaceAccounts(ctx context.Context, in *PlaceAccountsRequest, opts ...grpc.CallOption) (*PlaceAccountsResponse, error)
 }
 
 type quotasClient struct {
@@ -104,6 +113,36 @@ func (c *quotasClient) Full(ctx context.Context, in *FullRequest, opts ...grpc.C
 	return out, nil
 }
 
+func (c *quotasClient) SetDomainQuota(ctx context.Context, in *SetDomainQuotaRequest, opts ...grpc.CallOption) (*SetDomainQuotaResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetDomainQuotaResponse)
+	err := c.cc.Invoke(ctx, Quotas_SetDomainQuota_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *quotasClient) ListDomainQuotas(ctx context.Context, in *ListDomainQuotasRequest, opts ...grpc.CallOption) (*ListDomainQuotasResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDomainQuotasResponse)
+	err := c.cc.Invoke(ctx, Quotas_ListDomainQuotas_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *quotasClient) PlaceAccounts(ctx context.Context, in *PlaceAccountsRequest, opts ...grpc.CallOption) (*PlaceAccountsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PlaceAccountsResponse)
+	err := c.cc.Invoke(ctx, Quotas_PlaceAccounts_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // QuotasServer is the server API for Quotas service.
 // All implementations must embed UnimplementedQuotasServer
 // for forward compatibility.
@@ -120,6 +159,12 @@ type QuotasServer interface {
 	Recount(context.Context, *RecountRequest) (*RecountResponse, error)
 	// Full tells which accounts have no room for a message: what SMTP asks before it takes one. Deliver decides.
 	Full(context.Context, *FullRequest) (*FullResponse, error)
+	// SetDomainQuota sets the limits of a domain, and finds out which accounts belong to it.
+	SetDomainQuota(context.Context, *SetDomainQuotaRequest) (*SetDomainQuotaResponse, error)
+	// ListDomainQuotas tells the domains that have limits, by name.
+	ListDomainQuotas(context.Context, *ListDomainQuotasRequest) (*ListDomainQuotasResponse, error)
+	// PlaceAccounts asks the directory for the domains of all accounts, which the store does by itself every few minutes.
+	PlaceAccounts(context.Context, *PlaceAccountsRequest) (*PlaceAccountsResponse, error)
 	mustEmbedUnimplementedQuotasServer()
 }
 
@@ -144,6 +189,15 @@ func (UnimplementedQuotasServer) Recount(context.Context, *RecountRequest) (*Rec
 }
 func (UnimplementedQuotasServer) Full(context.Context, *FullRequest) (*FullResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Full not implemented")
+}
+func (UnimplementedQuotasServer) SetDomainQuota(context.Context, *SetDomainQuotaRequest) (*SetDomainQuotaResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetDomainQuota not implemented")
+}
+func (UnimplementedQuotasServer) ListDomainQuotas(context.Context, *ListDomainQuotasRequest) (*ListDomainQuotasResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDomainQuotas not implemented")
+}
+func (UnimplementedQuotasServer) PlaceAccounts(context.Context, *PlaceAccountsRequest) (*PlaceAccountsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PlaceAccounts not implemented")
 }
 func (UnimplementedQuotasServer) mustEmbedUnimplementedQuotasServer() {}
 func (UnimplementedQuotasServer) testEmbeddedByValue()                {}
@@ -256,6 +310,60 @@ func _Quotas_Full_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Quotas_SetDomainQuota_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetDomainQuotaRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QuotasServer).SetDomainQuota(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Quotas_SetDomainQuota_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QuotasServer).SetDomainQuota(ctx, req.(*SetDomainQuotaRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Quotas_ListDomainQuotas_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDomainQuotasRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QuotasServer).ListDomainQuotas(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Quotas_ListDomainQuotas_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QuotasServer).ListDomainQuotas(ctx, req.(*ListDomainQuotasRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Quotas_PlaceAccounts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PlaceAccountsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QuotasServer).PlaceAccounts(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Quotas_PlaceAccounts_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QuotasServer).PlaceAccounts(ctx, req.(*PlaceAccountsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Quotas_ServiceDesc is the grpc.ServiceDesc for Quotas service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -282,6 +390,18 @@ var Quotas_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Full",
 			Handler:    _Quotas_Full_Handler,
+		},
+		{
+			MethodName: "SetDomainQuota",
+			Handler:    _Quotas_SetDomainQuota_Handler,
+		},
+		{
+			MethodName: "ListDomainQuotas",
+			Handler:    _Quotas_ListDomainQuotas_Handler,
+		},
+		{
+			MethodName: "PlaceAccounts",
+			Handler:    _Quotas_PlaceAccounts_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
