@@ -157,6 +157,9 @@ func printBackup(w io.Writer, asJSON bool, r *backup.Result) error {
 		fmt.Fprintf(w, "%s: %d accounts (%d unchanged), %d messages, %d in the queue\n", r.Snapshot, r.Counts.Accounts, r.Accounts.Unchanged, r.Counts.Messages, r.Counts.Queued)
 		fmt.Fprintf(w, "written: %d messages and %d lists, %s as %s in %d packs, in %.0f s\n", r.Written.Bodies, r.Written.Rows,
 			octets(r.Written.Octets), octets(r.Written.Stored), r.Written.Packs, r.Seconds)
+		if r.Apart != "" {
+			fmt.Fprintf(w, "accounts are each as they were at a moment of their own, and not all at one: %s\n", oneLine(r.Apart, 200))
+		}
 		for _, m := range r.Missing {
 			fmt.Fprintf(w, "cannot be read: account %d, message %d%s: %s\n", m.Account, m.Email, m.QueueID, m.Reason)
 		}

@@ -26,11 +26,9 @@ func sorted[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Key
 
 // read copies an account: its rows at one moment go to a temporary file, as the database must not wait for bodies.
 func (r *run) read(ctx context.Context, id uint64, queued []*storev1.QueuedFor, before string) (line *accountLine, err error) {
-	known := map[blobID]repo.Digest{}
-	if before != "" && r.has(before) {
-		if err := r.bodies.learn(ctx, before, known); err != nil {
-			return nil, err
-		}
+	known, err := r.learnBodies(ctx, before)
+	if err != nil {
+		return nil, err
 	}
 	for try := 1; ; try++ {
 		line, err = r.readOnce(ctx, id, queued, known)
@@ -40,51 +38,62 @@ func (r *run) read(ctx context.Context, id uint64, queued []*storev1.QueuedFor, 
 	}
 }
 
+// learnBodies are those that rows which are in the repository tell of.
+func (r *run) learnBodies(ctx context.Context, rows string) (map[blobID]repo.Digest, error) {
+	known := map[blobID]repo.Digest{}
+	if rows == "" || !r.has(rows) {
+		return known, nil
+	}
+	return known, r.bodies.learn(ctx, rows, known)
+}
+
 func (r *run) readOnce(ctx context.Context, id uint64, queued []*storev1.QueuedFor, known map[blobID]repo.Digest) (*accountLine, error) {
-	spool, err := os.CreateTemp(r.Repo.Temp, "mailfarm-backup-*")
+	spool, err := r.spoolFile()
 	if err != nil {
 		return nil, err
 	}
 	defer spool.Close()
-	if err := os.Remove(spool.Name()); err != nil {
-		return nil, err
-	}
 	if err := r.spool(ctx, spool, &storev1.DumpRequest{Account: id, Queued: queued}); err != nil {
 		return nil, err
 	}
 	if _, err := spool.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
-	a := &reading{run: r, line: &accountLine{Account: id}, known: known, words: keywords{}, pieces: pieces{repo: r.Repo}}
-	from := bufio.NewReaderSize(spool, 256<<10)
+	a := r.reading(id, known)
+	from := bufio.NewReaderSize(spool, spoolBuffer)
 	for {
 		page := &storev1.DumpResponse{}
 		err := protodelim.UnmarshalOptions{MaxSize: -1}.UnmarshalFrom(from, page)
 		if errors.Is(err, io.EOF) {
-			break
+			return a.end(ctx)
+		}
+		if err == nil {
+			err = a.page(ctx, page.GetTables(), page.GetRows())
 		}
 		if err != nil {
 			return nil, err
 		}
-		if len(page.GetTables()) > 0 {
-			a.tables = page.GetTables()
-		}
-		for _, row := range page.GetRows() {
-			if err := a.row(ctx, row); err != nil {
-				return nil, err
-			}
-		}
 	}
-	if err := a.emails(ctx); err != nil {
+}
+
+// spoolBuffer is how much of a temporary file is in memory, octets.
+const spoolBuffer = 256 << 10
+
+// spoolFile is a temporary file without a name.
+func (r *run) spoolFile() (*os.File, error) {
+	f, err := os.CreateTemp(r.Repo.Temp, "mailfarm-backup-*")
+	if err != nil {
 		return nil, err
 	}
-	d, err := a.pieces.end(ctx)
-	a.line.Rows = d.String()
-	return a.line, err
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 func (r *run) spool(ctx context.Context, f *os.File, req *storev1.DumpRequest) error {
-	w := bufio.NewWriterSize(f, 256<<10)
+	w := bufio.NewWriterSize(f, spoolBuffer)
 	stream, err := r.Store.Dump(ctx, req)
 	for err == nil {
 		var page *storev1.DumpResponse
@@ -113,6 +122,33 @@ type reading struct {
 	batch []values
 }
 
+func (r *run) reading(id uint64, known map[blobID]repo.Digest) *reading {
+	return &reading{run: r, line: &accountLine{Account: id}, known: known, words: keywords{}, pieces: pieces{repo: r.Repo}}
+}
+
+// page takes rows; tables come with the first.
+func (a *reading) page(ctx context.Context, tables []*storev1.BackupTable, rows []*storev1.BackupRow) error {
+	if len(tables) > 0 {
+		a.tables = tables
+	}
+	for _, row := range rows {
+		if err := a.row(ctx, row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// end writes what is left.
+func (a *reading) end(ctx context.Context) (*accountLine, error) {
+	if err := a.emails(ctx); err != nil {
+		return nil, err
+	}
+	d, err := a.pieces.end(ctx)
+	a.line.Rows = d.String()
+	return a.line, err
+}
+
 func (a *reading) row(ctx context.Context, row *storev1.BackupRow) error {
 	if int(row.GetTable()) >= len(a.tables) {
 		return fmt.Errorf("row of table %d of %d", row.GetTable(), len(a.tables))
@@ -131,7 +167,7 @@ func (a *reading) row(ctx context.Context, row *storev1.BackupRow) error {
 	case "mailbox":
 		a.words[v.number("mailbox")] = strings.Fields(v.text("keywords"))
 	case "account":
-		a.line.Messages, a.line.Octets = v.number("messages"), v.number("size")
+		a.line.ModSeq, a.line.Messages, a.line.Octets = uint64(v.number("mod_seq")), v.number("messages"), v.number("size")
 	}
 	if err := a.emails(ctx); err != nil {
 		return err

@@ -15,11 +15,15 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/mailfarm/mailfarm/internal/backup"
 	"github.com/mailfarm/mailfarm/internal/blob"
 	"github.com/mailfarm/mailfarm/internal/envelope"
+	"github.com/mailfarm/mailfarm/internal/importer"
 	"github.com/mailfarm/mailfarm/internal/ledger"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/message"
@@ -311,6 +315,138 @@ func TestCopiesComeBack(t *testing.T) {
 		same(t, "Work", s.bodies(alice, "Work"), [][]byte{body(1, 500), body(2, 500)})
 		same(t, "INBOX", s.bodies(alice, "INBOX"), [][]byte{body(1, 500), body(2, 500)})
 		same(t, "Trash", s.bodies(alice, "Trash"), [][]byte{body(3, 500)})
+	}
+}
+
+// wandering moves a message between accounts while they are read: away from where it is, to one that was read already.
+type wandering struct {
+	storev1.BackupsClient
+	s     *site
+	boxes []uint64 // by id
+	at    int
+	moves int
+	// none tells that the store knows no DumpChanged.
+	none bool
+}
+
+func (w *wandering) move(to int) {
+	t, from := w.s.t, w.boxes[w.at]
+	w.s.append(w.boxes[to], "INBOX", body(7, 300))
+	found, err := w.s.mailboxes.Find(t.Context(), &storev1.FindRequest{Account: from, Names: []string{"INBOX"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	box := found.Found[0].Mailbox
+	if _, err := w.s.mailboxes.Expunge(t.Context(), &storev1.ExpungeRequest{Account: from, Mailbox: box.Id, Uids: mailbox.AppendUIDSet(nil, mailbox.UIDSet{{First: 1, Last: mailbox.UID(box.UidNext)}}), Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	w.at, w.moves = to, w.moves+1
+}
+
+func (w *wandering) Dump(ctx context.Context, req *storev1.DumpRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[storev1.DumpResponse], error) {
+	if i := slices.Index(w.boxes, req.Account); i == w.at && i > 0 {
+		w.move(i - 1) // just before it is read
+	} else if i >= 0 && i == w.at {
+		// It is read now where it is; the next round finds it at the end again.
+		defer w.move(len(w.boxes) - 1)
+	}
+	return w.BackupsClient.Dump(ctx, req, opts...)
+}
+
+func (w *wandering) DumpChanged(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[storev1.DumpChangedRequest, storev1.DumpChangedResponse], error) {
+	if w.none {
+		return nil, status.Error(codes.Unimplemented, "not yet")
+	}
+	return w.BackupsClient.DumpChanged(ctx, opts...)
+}
+
+// TestMovesBetweenAccounts has a message wander between accounts while a backup runs: it is in the backup, once.
+func TestMovesBetweenAccounts(t *testing.T) {
+	for name, none := range map[string]bool{"one moment": false, "an old store": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			w := &wandering{BackupsClient: storev1.NewBackupsClient(s.conn), s: s, at: 2, none: none}
+			for _, who := range []string{"alice", "bob", "carol"} {
+				id := s.account(who + "@example.org")
+				s.append(id, "INBOX", body(1, 100))
+				w.boxes = append(w.boxes, id)
+			}
+			slices.Sort(w.boxes)
+			s.append(w.boxes[2], "INBOX", body(7, 300))
+			folder := filepath.Join(t.TempDir(), "repository")
+			deps := s.deps(open(t, folder))
+			deps.Store = w
+			r, err := backup.Run(t.Context(), backup.Config{Wait: time.Millisecond}, deps)
+			if err != nil || w.moves < 2 {
+				t.Fatalf("%+v, %v, %d moves", r, err, w.moves)
+			}
+			if (r.Apart != "") != none {
+				t.Errorf("apart: %q", r.Apart)
+			}
+			other := newSite(t)
+			other.restore(folder)
+			n := 0
+			for _, id := range w.boxes {
+				for _, b := range other.bodies(id, "INBOX") {
+					if bytes.Equal(b, body(7, 300)) {
+						n++
+					}
+				}
+			}
+			if want := map[bool]int{false: 1}[none]; n != want { // of what is not of one moment it is lost: the test moves it so
+				t.Errorf("the backup has the message %d times, want %d", n, want)
+			}
+			rep := open(t, folder)
+			if snap, err := rep.At(t.Context(), time.Time{}); err != nil || snap.Apart != r.Apart {
+				t.Errorf("the snapshot says %q, %v", snap.Apart, err)
+			}
+			if again := s.backup(folder); again.Counts.Messages != r.Counts.Messages && !none || again.Apart != "" {
+				t.Errorf("the next backup: %+v", again)
+			}
+		})
+	}
+}
+
+// TestUniqueIDsComeAlong restores into another account: POP3 calls messages as it did before.
+func TestUniqueIDsComeAlong(t *testing.T) {
+	s := newSite(t)
+	alice := s.account("alice@example.org")
+	f, err := importer.File(t.Context(), storev1.NewImportsClient(s.conn), &storev1.ImportBegin{Account: alice, Mailbox: "INBOX", Create: true, UidValidity: 1_700_000_000, UidNext: 50})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, uidl := range []string{"theirs-1", "", "theirs-3"} {
+		b := body(i, 100)
+		if err := f.Message(&storev1.ImportStart{Key: []byte{byte(i)}, Uid: uint32(10 + i), Uidl: uidl, Size: int64(len(b)), ReceivedNs: 1e18}, bytes.NewReader(b)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := f.Done(); err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(t.TempDir(), "repository")
+	s.backup(folder)
+	other := newSite(t)
+	bob := other.account("bob@example.org")
+	other.append(bob, "INBOX", body(9, 100))
+	r := open(t, folder)
+	snap, err := r.At(t.Context(), time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := backup.Account(t.Context(), snap, other.restoreDeps(r), "alice@example.org", "bob@example.org"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found, err := other.mailboxes.Find(t.Context(), &storev1.FindRequest{Account: bob, Names: []string{"INBOX"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := storev1.NewImportsClient(other.conn).UIDLs(t.Context(), &storev1.UIDLsRequest{Account: bob, Mailbox: found.Found[0].Mailbox.Id})
+	want := []string{"theirs-1", fmt.Sprintf("%08x%08x", 1_700_000_000, 11), "theirs-3"}
+	if err != nil || !slices.Equal(got.Uidls, want) {
+		t.Errorf("got %v, %v, want %q", got, err, want)
 	}
 }
 

@@ -44,6 +44,12 @@ type box struct {
 	subscribed  bool
 }
 
+// uidOf is a message in a mailbox.
+type uidOf struct {
+	box int64
+	uid uint32
+}
+
 // merger adds to one account.
 type merger struct {
 	*restore
@@ -52,6 +58,7 @@ type merger struct {
 	// other tells that the account is not the one that the backup was made of.
 	other  bool
 	boxes  map[int64]*box
+	uidls  map[uidOf]string
 	emails *emailReader
 	// there are emails that the account has, where ids are the same, and live the folders that it has: one that lies in another
 	// folder now was moved there, unless its own folder is gone.
@@ -72,7 +79,7 @@ func (r *restore) merge(ctx context.Context, line accountLine, id uint64, what m
 	if line.Rows == "" {
 		return nil
 	}
-	m := &merger{restore: r, merging: what, account: id, other: line.Account != id, boxes: map[int64]*box{}, there: map[uint64]bool{}, live: map[string]bool{}, damaged: map[uint64]string{}}
+	m := &merger{restore: r, merging: what, account: id, other: line.Account != id, boxes: map[int64]*box{}, uidls: map[uidOf]string{}, there: map[uint64]bool{}, live: map[string]bool{}, damaged: map[uint64]string{}}
 	if err := m.learn(ctx, line.Rows); err != nil {
 		return err
 	}
@@ -109,6 +116,8 @@ func (m *merger) learn(ctx context.Context, rows string) error {
 	subscribed := map[string]bool{}
 	err := readLines(ctx, m.Repo, rows, func(fields map[string]json.RawMessage) error {
 		switch stringOf(fields, "table") {
+		case "imported":
+			return m.learnUIDL(fields)
 		case "subscription":
 			subscribed[stringOf(fields, "name")] = true
 		case "mailbox":
@@ -131,6 +140,39 @@ func (m *merger) learn(ctx context.Context, rows string) error {
 		m.emails, err = newEmailReader(ctx, m.Repo, rows)
 	}
 	return err
+}
+
+// learnUIDL notes what POP3 called a message.
+func (m *merger) learnUIDL(fields map[string]json.RawMessage) error {
+	l := struct {
+		Box  int64  `json:"mailbox,string"`
+		UID  uint32 `json:"uid"`
+		UIDL string `json:"uidl"`
+	}{}
+	raw, err := json.Marshal(fields)
+	if err == nil {
+		err = json.Unmarshal(raw, &l)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrLine, err)
+	}
+	if l.UIDL != "" && l.UID != 0 {
+		m.uidls[uidOf{l.Box, l.UID}] = l.UIDL
+	}
+	return nil
+}
+
+// uidl is what POP3 called a message, which it is called here too: what it was imported with, or else UIDVALIDITY and UID, as
+// services/pop3 makes it of them. In another folder than its own a message has a new one; so has one that is asked for by itself,
+// or clients that had it would not fetch it again.
+func (m *merger) uidl(b *box, uid uint32) string {
+	if m.into != "" || m.email != 0 {
+		return ""
+	}
+	if l := m.uidls[uidOf{b.ID, uid}]; l != "" {
+		return l
+	}
+	return fmt.Sprintf("%08x%08x", b.UIDValidity, uid)
 }
 
 // look reads which emails the account has, or the folder where it is one.
@@ -347,6 +389,7 @@ func (m *merger) sendEntry(ctx context.Context, e *entry, uids bool, send func(*
 	if uids {
 		start.Uid = e.UID
 	}
+	start.Uidl = m.uidl(m.box, e.UID)
 	email, err := m.emails.find(ctx, e.Email)
 	if err != nil {
 		return 0, err

@@ -52,6 +52,8 @@ type Result struct {
 	Written  repo.Written   `json:"written"`
 	Accounts RunAccounts    `json:"accounts"`
 	Missing  []repo.Missing `json:"missing"`
+	// Apart, where it is not empty, is why accounts are not as they were at one and the same moment.
+	Apart string `json:"apart"`
 }
 
 // RunAccounts counts accounts by what was done with them.
@@ -81,6 +83,8 @@ type run struct {
 	cfg      Config
 	previous map[uint64]accountLine
 	lines    map[uint64]accountLine
+	// fresh are accounts that this run has read, with what of the queue.
+	fresh    map[uint64]*queue
 	bodies   bodies
 	out      *Result
 	progress Progress
@@ -90,7 +94,7 @@ type run struct {
 // was, and the next run makes use of what this one wrote.
 func Run(ctx context.Context, cfg Config, deps Deps) (*Result, error) {
 	began := deps.Now()
-	r := &run{Deps: deps, cfg: cfg, previous: map[uint64]accountLine{}, lines: map[uint64]accountLine{},
+	r := &run{Deps: deps, cfg: cfg, previous: map[uint64]accountLine{}, lines: map[uint64]accountLine{}, fresh: map[uint64]*queue{},
 		out: &Result{Began: began.UTC(), Missing: []repo.Missing{}}}
 	r.bodies = bodies{run: r, began: time.Now(), known: map[blobID]repo.Digest{}}
 	last, err := deps.Repo.At(ctx, time.Time{})
@@ -123,7 +127,10 @@ func Run(ctx context.Context, cfg Config, deps Deps) (*Result, error) {
 		}
 		q = next
 	}
-	s := &repo.Snapshot{Format: repo.Format, Version: cfg.Version, Began: began.UTC(), Queue: q.objects}
+	if err := r.oneMoment(ctx, q); err != nil {
+		return nil, err
+	}
+	s := &repo.Snapshot{Format: repo.Format, Version: cfg.Version, Began: began.UTC(), Queue: q.objects, Apart: r.out.Apart}
 	if err := r.end(ctx, s, q); err != nil {
 		return nil, err
 	}
@@ -177,46 +184,49 @@ func (r *run) accounts(ctx context.Context, q *queue) error {
 	if !errors.Is(err, io.EOF) {
 		return fmt.Errorf("list accounts: %w", err)
 	}
-	r.out.Accounts = RunAccounts{}
 	there := make(map[uint64]bool, len(states))
 	for i, st := range states {
 		r.progress.Done, r.progress.All = i, len(states)
 		r.Say(r.progress)
 		there[st.GetAccount()] = true
-		if err := r.one(ctx, st, q.local[st.GetAccount()]); err != nil {
+		if err := r.one(ctx, st, q); err != nil {
 			return fmt.Errorf("account %d: %w", st.GetAccount(), err)
 		}
 	}
 	for id := range r.lines {
 		if !there[id] {
 			delete(r.lines, id)
+			delete(r.fresh, id)
 		}
 	}
 	r.progress.Done = len(states)
 	r.Say(r.progress)
+	r.out.Accounts = RunAccounts{Read: len(r.fresh), Unchanged: len(r.lines) - len(r.fresh)}
 	return nil
 }
 
 // one reads an account, unless it is as a snapshot, or an earlier round, has it.
-func (r *run) one(ctx context.Context, st *storev1.AccountState, queued []*storev1.QueuedFor) error {
+func (r *run) one(ctx context.Context, st *storev1.AccountState, q *queue) error {
 	id, fingerprint := st.GetAccount(), hex.EncodeToString(st.GetFingerprint())
+	queued := q.local[id]
 	before, known := r.lines[id]
+	if known && before.Fingerprint == fingerprint && (r.fresh[id] == q || r.fresh[id] == nil && len(queued) == 0) {
+		return nil
+	}
 	if !known {
 		before, known = r.previous[id]
 	}
 	// A body that was missing may have been brought back.
 	if known && before.Fingerprint == fingerprint && len(queued) == 0 && len(before.Missing) == 0 && r.has(before.Rows) {
 		r.lines[id] = before
-		r.out.Accounts.Unchanged++
 		return nil
 	}
 	line, err := r.read(ctx, id, queued, before.Rows)
 	if err != nil {
 		return err
 	}
-	line.ModSeq, line.Fingerprint = st.GetModSeq(), fingerprint
-	r.lines[id] = *line
-	r.out.Accounts.Read++
+	line.Fingerprint = fingerprint
+	r.lines[id], r.fresh[id] = *line, q
 	return nil
 }
 

@@ -23,6 +23,7 @@ import (
 type Whole interface {
 	States(ctx context.Context, after mailbox.AccountID, limit int) ([]whole.State, error)
 	Dump(ctx context.Context, account mailbox.AccountID, queued []whole.Queued, each func(*whole.Table, []any) error) error
+	DumpChanged(ctx context.Context, known map[mailbox.AccountID]whole.Known, begin func(whole.State) error, each func(*whole.Table, []any) error) error
 	Presence(ctx context.Context, account mailbox.AccountID) (whole.Presence, error)
 	Missing(ctx context.Context, account mailbox.AccountID, emails []mailbox.EmailID) ([]mailbox.EmailID, error)
 	PutEmails(ctx context.Context, account mailbox.AccountID, emails []whole.Email) error
@@ -91,22 +92,15 @@ func (s *backups) Dump(req *storev1.DumpRequest, out grpc.ServerStreamingServer[
 	if len(req.GetQueued()) > maxQueuedFor {
 		return invalid("%d recipients in the queue, more than %d", len(req.GetQueued()), maxQueuedFor)
 	}
-	queued := make([]whole.Queued, len(req.GetQueued()))
-	for i, q := range req.GetQueued() {
-		id, err := envelope.QueueIDFrom(q.GetQueueId())
-		if err != nil {
-			return invalid("%v", err)
-		}
-		queued[i] = whole.Queued{ID: id, Number: q.GetNumber()}
+	queued, err := queuedOf(req.GetQueued())
+	if err != nil {
+		return err
 	}
 	resp := &storev1.DumpResponse{}
-	number := map[*whole.Table]uint32{}
-	for i, t := range whole.Tables {
-		resp.Tables = append(resp.Tables, &storev1.BackupTable{Name: t.Name, Columns: t.Names()})
-		number[t] = uint32(i)
-	}
+	tables, number := tablesOf()
+	resp.Tables = tables
 	size := 0
-	err := s.Whole.Dump(out.Context(), mailbox.AccountID(req.GetAccount()), queued, func(t *whole.Table, row []any) error {
+	err = s.Whole.Dump(out.Context(), mailbox.AccountID(req.GetAccount()), queued, func(t *whole.Table, row []any) error {
 		r, n := toRow(number[t], row)
 		resp.Rows = append(resp.Rows, r)
 		if size += n; size < rowsPiece {
@@ -120,6 +114,29 @@ func (s *backups) Dump(req *storev1.DumpRequest, out grpc.ServerStreamingServer[
 		err = out.Send(resp)
 	}
 	return toStatus(err)
+}
+
+// queuedOf decodes recipients in the queue.
+func queuedOf(list []*storev1.QueuedFor) ([]whole.Queued, error) {
+	queued := make([]whole.Queued, len(list))
+	for i, q := range list {
+		id, err := envelope.QueueIDFrom(q.GetQueueId())
+		if err != nil {
+			return nil, invalid("%v", err)
+		}
+		queued[i] = whole.Queued{ID: id, Number: q.GetNumber()}
+	}
+	return queued, nil
+}
+
+// tablesOf are all tables, and their places in the list.
+func tablesOf() (list []*storev1.BackupTable, number map[*whole.Table]uint32) {
+	number = map[*whole.Table]uint32{}
+	for i, t := range whole.Tables {
+		list = append(list, &storev1.BackupTable{Name: t.Name, Columns: t.Names()})
+		number[t] = uint32(i)
+	}
+	return list, number
 }
 
 // toRow encodes a row, and tells about how many octets it has.

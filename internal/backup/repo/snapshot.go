@@ -34,6 +34,8 @@ type Snapshot struct {
 	// Farm are the rows that belong to no account.
 	Farm   string `json:"farm"`
 	Counts Counts `json:"counts"`
+	// Apart, where it is not empty, is why accounts are not as they were at one and the same moment, but each at one of its own.
+	Apart string `json:"apart,omitempty"`
 	// Missing are bodies that could not be read.
 	Missing []Missing `json:"missing,omitempty"`
 }

@@ -34,6 +34,7 @@ func RunWhole(t *testing.T, open func(testing.TB) WholeSubject) {
 	t.Run("EveryColumn", func(t *testing.T) { everyColumn(t, open(t)) })
 	t.Run("ComesBack", func(t *testing.T) { comesBack(t, open) })
 	t.Run("Fingerprint", func(t *testing.T) { fingerprints(t, open(t)) })
+	t.Run("Changed", func(t *testing.T) { dumpsWhatChanged(t, open(t)) })
 }
 
 func noTableIsForgotten(t *testing.T, s WholeSubject) {
@@ -321,5 +322,47 @@ func fingerprints(t *testing.T, s WholeSubject) {
 			t.Errorf("%s: the fingerprint stays", tt.name)
 		}
 		before = after
+	}
+}
+
+// dumpsWhatChanged: an account whose MODSEQ is known is left out, any other comes with all of its rows, as Dump gives them.
+func dumpsWhatChanged(t *testing.T, s WholeSubject) {
+	s.live(t)
+	s.append(t, 3, index.Inbox, newMessage(100))
+	s.append(t, 9, index.Inbox, newMessage(100))
+	known := map[mailbox.AccountID]whole.Known{}
+	look := func() (changed []whole.State, rows map[mailbox.AccountID]map[string][][]any) {
+		t.Helper()
+		rows = map[mailbox.AccountID]map[string][][]any{}
+		err := s.Whole.DumpChanged(t.Context(), known, func(st whole.State) error {
+			changed, rows[st.Account] = append(changed, st), map[string][][]any{}
+			return nil
+		}, func(table *whole.Table, row []any) error {
+			of := rows[changed[len(changed)-1].Account]
+			of[table.Name] = append(of[table.Name], row)
+			return nil
+		})
+		if err != nil {
+			t.Fatalf("DumpChanged: %v", err)
+		}
+		return changed, rows
+	}
+	all, rows := look()
+	states, err := s.Whole.States(t.Context(), 0, 10)
+	if err != nil || len(all) != 3 || !slices.Equal(all, states) {
+		t.Fatalf("with nothing known: %+v, want %+v, %v", all, states, err)
+	}
+	for _, st := range all {
+		if want := s.dumped(t, st.Account); !reflect.DeepEqual(rows[st.Account], want) {
+			t.Errorf("account %d: got %v, want %v", st.Account, rows[st.Account], want)
+		}
+		known[st.Account] = whole.Known{ModSeq: st.ModSeq}
+	}
+	if same, _ := look(); len(same) != 0 {
+		t.Errorf("with all known: %+v", same)
+	}
+	s.append(t, 9, index.Inbox, newMessage(100))
+	if one, rows := look(); len(one) != 1 || one[0].Account != 9 || !reflect.DeepEqual(rows[9], s.dumped(t, 9)) {
+		t.Errorf("one changed: %+v", one)
 	}
 }

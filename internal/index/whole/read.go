@@ -49,23 +49,9 @@ func (s *Store) States(ctx context.Context, after mailbox.AccountID, limit int) 
 			return err
 		}
 		for i := range list {
-			h := sha256.New()
-			for _, t := range Tables {
-				if !t.small {
-					continue
-				}
-				fmt.Fprintln(h, t.Name)
-				err := t.read(tx, list[i].Account, func(row []any) error {
-					for _, v := range row {
-						fmt.Fprintf(h, "%q ", fmt.Sprint(v))
-					}
-					return nil
-				})
-				if err != nil {
-					return err
-				}
+			if err := list[i].fingerprint(tx); err != nil {
+				return err
 			}
-			h.Sum(list[i].Fingerprint[:0])
 		}
 		return nil
 	})
@@ -75,26 +61,92 @@ func (s *Store) States(ctx context.Context, after mailbox.AccountID, limit int) 
 	return list, nil
 }
 
+func (s *State) fingerprint(tx kept.SQL) error {
+	h := sha256.New()
+	for _, t := range Tables {
+		if !t.small {
+			continue
+		}
+		fmt.Fprintln(h, t.Name)
+		err := t.read(tx, s.Account, func(row []any) error {
+			for _, v := range row {
+				fmt.Fprintf(h, "%q ", fmt.Sprint(v))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	h.Sum(s.Fingerprint[:0])
+	return nil
+}
+
 // Dump hands over all rows of an account, table by table, in one snapshot; int64, string and []byte by the columns' kinds. Of
 // what was delivered it tells about queued alone. each must not keep the snapshot waiting.
 func (s *Store) Dump(ctx context.Context, account mailbox.AccountID, queued []Queued, each func(*Table, []any) error) error {
+	err := s.db.ReadSQL(ctx, func(tx kept.SQL) error { return dump(tx, account, queued, each) })
+	if err != nil {
+		return fmt.Errorf("read account %d: %w", account, err)
+	}
+	return nil
+}
+
+func dump(tx kept.SQL, account mailbox.AccountID, queued []Queued, each func(*Table, []any) error) error {
+	for _, t := range Tables {
+		hand := func(row []any) error { return each(t, row) }
+		var err error
+		if t.Name == delivered {
+			err = t.readDelivered(tx, account, queued, hand)
+		} else {
+			err = t.read(tx, account, hand)
+		}
+		if err != nil {
+			return fmt.Errorf("table %s: %w", t.Name, err)
+		}
+	}
+	return nil
+}
+
+// Known is what somebody has of an account.
+type Known struct {
+	ModSeq mailbox.ModSeq
+	Queued []Queued
+}
+
+// DumpChanged hands over, as Dump does, all accounts whose MODSEQ is not the known one, in one snapshot: with those that are
+// known they are the whole store at one moment, as whatever brings messages into an account, or out of it, raises its MODSEQ.
+// begin is called ahead of an account's rows.
+func (s *Store) DumpChanged(ctx context.Context, known map[mailbox.AccountID]Known, begin func(State) error, each func(*Table, []any) error) error {
 	err := s.db.ReadSQL(ctx, func(tx kept.SQL) error {
-		for _, t := range Tables {
-			hand := func(row []any) error { return each(t, row) }
-			var err error
-			if t.Name == delivered {
-				err = t.readDelivered(tx, account, queued, hand)
-			} else {
-				err = t.read(tx, account, hand)
+		var changed []State
+		err := tx.Each("SELECT account, mod_seq FROM account ORDER BY account", func(row unit.Scanner) error {
+			var account, seq int64
+			err := row.Scan(&account, &seq)
+			if k, ok := known[mailbox.AccountID(account)]; !ok || k.ModSeq != mailbox.ModSeq(seq) {
+				changed = append(changed, State{Account: mailbox.AccountID(account), ModSeq: mailbox.ModSeq(seq)})
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, st := range changed {
+			err := st.fingerprint(tx)
+			if err == nil {
+				err = begin(st)
+			}
+			if err == nil {
+				err = dump(tx, st.Account, known[st.Account].Queued, each)
 			}
 			if err != nil {
-				return fmt.Errorf("table %s: %w", t.Name, err)
+				return fmt.Errorf("account %d: %w", st.Account, err)
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("read account %d: %w", account, err)
+		return fmt.Errorf("read accounts that changed: %w", err)
 	}
 	return nil
 }

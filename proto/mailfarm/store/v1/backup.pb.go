@@ -537,6 +537,173 @@ func (x *DumpResponse) GetRows() []*BackupRow {
 	return nil
 }
 
+type DumpChangedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Accounts      []*KnownAccount        `protobuf:"bytes,1,rep,name=accounts,proto3" json:"accounts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DumpChangedRequest) Reset() {
+	*x = DumpChangedRequest{}
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DumpChangedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DumpChangedRequest) ProtoMessage() {}
+
+func (x *DumpChangedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DumpChangedRequest.ProtoReflect.Descriptor instead.
+func (*DumpChangedRequest) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *DumpChangedRequest) GetAccounts() []*KnownAccount {
+	if x != nil {
+		return x.Accounts
+	}
+	return nil
+}
+
+type KnownAccount struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Account uint64                 `protobuf:"fixed64,1,opt,name=account,proto3" json:"account,omitempty"`
+	// mod_seq is the account's in the rows that the caller has.
+	ModSeq uint64 `protobuf:"varint,2,opt,name=mod_seq,json=modSeq,proto3" json:"mod_seq,omitempty"`
+	// queued as in DumpRequest.
+	Queued        []*QueuedFor `protobuf:"bytes,3,rep,name=queued,proto3" json:"queued,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KnownAccount) Reset() {
+	*x = KnownAccount{}
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KnownAccount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KnownAccount) ProtoMessage() {}
+
+func (x *KnownAccount) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KnownAccount.ProtoReflect.Descriptor instead.
+func (*KnownAccount) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *KnownAccount) GetAccount() uint64 {
+	if x != nil {
+		return x.Account
+	}
+	return 0
+}
+
+func (x *KnownAccount) GetModSeq() uint64 {
+	if x != nil {
+		return x.ModSeq
+	}
+	return 0
+}
+
+func (x *KnownAccount) GetQueued() []*QueuedFor {
+	if x != nil {
+		return x.Queued
+	}
+	return nil
+}
+
+type DumpChangedResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// state, with tables of what follows, begins an account.
+	State         *AccountState  `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	Tables        []*BackupTable `protobuf:"bytes,2,rep,name=tables,proto3" json:"tables,omitempty"`
+	Rows          []*BackupRow   `protobuf:"bytes,3,rep,name=rows,proto3" json:"rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DumpChangedResponse) Reset() {
+	*x = DumpChangedResponse{}
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DumpChangedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DumpChangedResponse) ProtoMessage() {}
+
+func (x *DumpChangedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DumpChangedResponse.ProtoReflect.Descriptor instead.
+func (*DumpChangedResponse) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DumpChangedResponse) GetState() *AccountState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+func (x *DumpChangedResponse) GetTables() []*BackupTable {
+	if x != nil {
+		return x.Tables
+	}
+	return nil
+}
+
+func (x *DumpChangedResponse) GetRows() []*BackupRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
 type DumpQueueRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// wait_ms is how long to wait for messages that are on their way to the router; 0: 5 seconds.
@@ -547,7 +714,7 @@ type DumpQueueRequest struct {
 
 func (x *DumpQueueRequest) Reset() {
 	*x = DumpQueueRequest{}
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[9]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -559,7 +726,7 @@ func (x *DumpQueueRequest) String() string {
 func (*DumpQueueRequest) ProtoMessage() {}
 
 func (x *DumpQueueRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[9]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -572,7 +739,7 @@ func (x *DumpQueueRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpQueueRequest.ProtoReflect.Descriptor instead.
 func (*DumpQueueRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{9}
+	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DumpQueueRequest) GetWaitMs() uint32 {
@@ -591,7 +758,7 @@ type DumpQueueResponse struct {
 
 func (x *DumpQueueResponse) Reset() {
 	*x = DumpQueueResponse{}
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[10]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -603,7 +770,7 @@ func (x *DumpQueueResponse) String() string {
 func (*DumpQueueResponse) ProtoMessage() {}
 
 func (x *DumpQueueResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[10]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -616,7 +783,7 @@ func (x *DumpQueueResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpQueueResponse.ProtoReflect.Descriptor instead.
 func (*DumpQueueResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{10}
+	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DumpQueueResponse) GetItems() []*QueueItem {
@@ -644,7 +811,7 @@ type QueueItem struct {
 
 func (x *QueueItem) Reset() {
 	*x = QueueItem{}
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[11]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -656,7 +823,7 @@ func (x *QueueItem) String() string {
 func (*QueueItem) ProtoMessage() {}
 
 func (x *QueueItem) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[11]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -669,7 +836,7 @@ func (x *QueueItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueItem.ProtoReflect.Descriptor instead.
 func (*QueueItem) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{11}
+	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *QueueItem) GetEntry() *LedgerEntry {
@@ -717,7 +884,7 @@ type MissingRequest struct {
 
 func (x *MissingRequest) Reset() {
 	*x = MissingRequest{}
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[12]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -729,7 +896,7 @@ func (x *MissingRequest) String() string {
 func (*MissingRequest) ProtoMessage() {}
 
 func (x *MissingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[12]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -742,7 +909,7 @@ func (x *MissingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingRequest.ProtoReflect.Descriptor instead.
 func (*MissingRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{12}
+	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *MissingRequest) GetAccount() uint64 {
@@ -768,7 +935,7 @@ type MissingResponse struct {
 
 func (x *MissingResponse) Reset() {
 	*x = MissingResponse{}
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[13]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +947,7 @@ func (x *MissingResponse) String() string {
 func (*MissingResponse) ProtoMessage() {}
 
 func (x *MissingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[13]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +960,7 @@ func (x *MissingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingResponse.ProtoReflect.Descriptor instead.
 func (*MissingResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{13}
+	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *MissingResponse) GetEmails() []uint64 {
@@ -817,7 +984,7 @@ type LoadEmailsRequest struct {
 
 func (x *LoadEmailsRequest) Reset() {
 	*x = LoadEmailsRequest{}
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[14]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +996,7 @@ func (x *LoadEmailsRequest) String() string {
 func (*LoadEmailsRequest) ProtoMessage() {}
 
 func (x *LoadEmailsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[14]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +1009,7 @@ func (x *LoadEmailsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadEmailsRequest.ProtoReflect.Descriptor instead.
 func (*LoadEmailsRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{14}
+	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *LoadEmailsRequest) GetPart() isLoadEmailsRequest_Part {
@@ -919,7 +1086,7 @@ type LoadEmail struct {
 
 func (x *LoadEmail) Reset() {
 	*x = LoadEmail{}
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[15]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -931,7 +1098,7 @@ func (x *LoadEmail) String() string {
 func (*LoadEmail) ProtoMessage() {}
 
 func (x *LoadEmail) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[15]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -944,7 +1111,7 @@ func (x *LoadEmail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadEmail.ProtoReflect.Descriptor instead.
 func (*LoadEmail) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{15}
+	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *LoadEmail) GetAccount() uint64 {
@@ -1006,7 +1173,7 @@ type LoadEmailsResponse struct {
 
 func (x *LoadEmailsResponse) Reset() {
 	*x = LoadEmailsResponse{}
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[16]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1018,7 +1185,7 @@ func (x *LoadEmailsResponse) String() string {
 func (*LoadEmailsResponse) ProtoMessage() {}
 
 func (x *LoadEmailsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[16]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1031,7 +1198,7 @@ func (x *LoadEmailsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadEmailsResponse.ProtoReflect.Descriptor instead.
 func (*LoadEmailsResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{16}
+	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *LoadEmailsResponse) GetBlobIds() [][]byte {
@@ -1053,7 +1220,7 @@ type LoadRowsRequest struct {
 
 func (x *LoadRowsRequest) Reset() {
 	*x = LoadRowsRequest{}
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[17]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1232,7 @@ func (x *LoadRowsRequest) String() string {
 func (*LoadRowsRequest) ProtoMessage() {}
 
 func (x *LoadRowsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[17]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1245,7 @@ func (x *LoadRowsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadRowsRequest.ProtoReflect.Descriptor instead.
 func (*LoadRowsRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{17}
+	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *LoadRowsRequest) GetAccount() uint64 {
@@ -1111,7 +1278,7 @@ type LoadRowsResponse struct {
 
 func (x *LoadRowsResponse) Reset() {
 	*x = LoadRowsResponse{}
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[18]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1123,7 +1290,7 @@ func (x *LoadRowsResponse) String() string {
 func (*LoadRowsResponse) ProtoMessage() {}
 
 func (x *LoadRowsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[18]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1136,7 +1303,7 @@ func (x *LoadRowsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadRowsResponse.ProtoReflect.Descriptor instead.
 func (*LoadRowsResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{18}
+	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *LoadRowsResponse) GetRows() uint64 {
@@ -1160,7 +1327,7 @@ type LoadQueueRequest struct {
 
 func (x *LoadQueueRequest) Reset() {
 	*x = LoadQueueRequest{}
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[19]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1339,7 @@ func (x *LoadQueueRequest) String() string {
 func (*LoadQueueRequest) ProtoMessage() {}
 
 func (x *LoadQueueRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[19]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1352,7 @@ func (x *LoadQueueRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadQueueRequest.ProtoReflect.Descriptor instead.
 func (*LoadQueueRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{19}
+	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LoadQueueRequest) GetPart() isLoadQueueRequest_Part {
@@ -1256,7 +1423,7 @@ type LoadQueueResponse struct {
 
 func (x *LoadQueueResponse) Reset() {
 	*x = LoadQueueResponse{}
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[20]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1268,7 +1435,7 @@ func (x *LoadQueueResponse) String() string {
 func (*LoadQueueResponse) ProtoMessage() {}
 
 func (x *LoadQueueResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[20]
+	mi := &file_mailfarm_store_v1_backup_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1281,7 +1448,7 @@ func (x *LoadQueueResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadQueueResponse.ProtoReflect.Descriptor instead.
 func (*LoadQueueResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{20}
+	return file_mailfarm_store_v1_backup_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *LoadQueueResponse) GetLoaded() uint64 {
@@ -1330,7 +1497,17 @@ const file_mailfarm_store_v1_backup_proto_rawDesc = "" +
 	"\x06number\x18\x02 \x01(\rR\x06number\"x\n" +
 	"\fDumpResponse\x126\n" +
 	"\x06tables\x18\x01 \x03(\v2\x1e.mailfarm.store.v1.BackupTableR\x06tables\x120\n" +
-	"\x04rows\x18\x02 \x03(\v2\x1c.mailfarm.store.v1.BackupRowR\x04rows\"+\n" +
+	"\x04rows\x18\x02 \x03(\v2\x1c.mailfarm.store.v1.BackupRowR\x04rows\"Q\n" +
+	"\x12DumpChangedRequest\x12;\n" +
+	"\baccounts\x18\x01 \x03(\v2\x1f.mailfarm.store.v1.KnownAccountR\baccounts\"w\n" +
+	"\fKnownAccount\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x17\n" +
+	"\amod_seq\x18\x02 \x01(\x04R\x06modSeq\x124\n" +
+	"\x06queued\x18\x03 \x03(\v2\x1c.mailfarm.store.v1.QueuedForR\x06queued\"\xb6\x01\n" +
+	"\x13DumpChangedResponse\x125\n" +
+	"\x05state\x18\x01 \x01(\v2\x1f.mailfarm.store.v1.AccountStateR\x05state\x126\n" +
+	"\x06tables\x18\x02 \x03(\v2\x1e.mailfarm.store.v1.BackupTableR\x06tables\x120\n" +
+	"\x04rows\x18\x03 \x03(\v2\x1c.mailfarm.store.v1.BackupRowR\x04rows\"+\n" +
 	"\x10DumpQueueRequest\x12\x17\n" +
 	"\await_ms\x18\x01 \x01(\rR\x06waitMs\"G\n" +
 	"\x11DumpQueueResponse\x122\n" +
@@ -1375,11 +1552,12 @@ const file_mailfarm_store_v1_backup_proto_rawDesc = "" +
 	"\x04part\"A\n" +
 	"\x11LoadQueueResponse\x12\x16\n" +
 	"\x06loaded\x18\x01 \x01(\x04R\x06loaded\x12\x14\n" +
-	"\x05known\x18\x02 \x01(\x04R\x05known2\xeb\x04\n" +
+	"\x05known\x18\x02 \x01(\x04R\x05known2\xcd\x05\n" +
 	"\aBackups\x12[\n" +
 	"\n" +
 	"ListStates\x12$.mailfarm.store.v1.ListStatesRequest\x1a%.mailfarm.store.v1.ListStatesResponse0\x01\x12I\n" +
-	"\x04Dump\x12\x1e.mailfarm.store.v1.DumpRequest\x1a\x1f.mailfarm.store.v1.DumpResponse0\x01\x12X\n" +
+	"\x04Dump\x12\x1e.mailfarm.store.v1.DumpRequest\x1a\x1f.mailfarm.store.v1.DumpResponse0\x01\x12`\n" +
+	"\vDumpChanged\x12%.mailfarm.store.v1.DumpChangedRequest\x1a&.mailfarm.store.v1.DumpChangedResponse(\x010\x01\x12X\n" +
 	"\tDumpQueue\x12#.mailfarm.store.v1.DumpQueueRequest\x1a$.mailfarm.store.v1.DumpQueueResponse0\x01\x12P\n" +
 	"\aMissing\x12!.mailfarm.store.v1.MissingRequest\x1a\".mailfarm.store.v1.MissingResponse\x12[\n" +
 	"\n" +
@@ -1399,31 +1577,34 @@ func file_mailfarm_store_v1_backup_proto_rawDescGZIP() []byte {
 	return file_mailfarm_store_v1_backup_proto_rawDescData
 }
 
-var file_mailfarm_store_v1_backup_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_mailfarm_store_v1_backup_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_mailfarm_store_v1_backup_proto_goTypes = []any{
-	(*ListStatesRequest)(nil),  // 0: mailfarm.store.v1.ListStatesRequest
-	(*ListStatesResponse)(nil), // 1: mailfarm.store.v1.ListStatesResponse
-	(*AccountState)(nil),       // 2: mailfarm.store.v1.AccountState
-	(*BackupTable)(nil),        // 3: mailfarm.store.v1.BackupTable
-	(*BackupValue)(nil),        // 4: mailfarm.store.v1.BackupValue
-	(*BackupRow)(nil),          // 5: mailfarm.store.v1.BackupRow
-	(*DumpRequest)(nil),        // 6: mailfarm.store.v1.DumpRequest
-	(*QueuedFor)(nil),          // 7: mailfarm.store.v1.QueuedFor
-	(*DumpResponse)(nil),       // 8: mailfarm.store.v1.DumpResponse
-	(*DumpQueueRequest)(nil),   // 9: mailfarm.store.v1.DumpQueueRequest
-	(*DumpQueueResponse)(nil),  // 10: mailfarm.store.v1.DumpQueueResponse
-	(*QueueItem)(nil),          // 11: mailfarm.store.v1.QueueItem
-	(*MissingRequest)(nil),     // 12: mailfarm.store.v1.MissingRequest
-	(*MissingResponse)(nil),    // 13: mailfarm.store.v1.MissingResponse
-	(*LoadEmailsRequest)(nil),  // 14: mailfarm.store.v1.LoadEmailsRequest
-	(*LoadEmail)(nil),          // 15: mailfarm.store.v1.LoadEmail
-	(*LoadEmailsResponse)(nil), // 16: mailfarm.store.v1.LoadEmailsResponse
-	(*LoadRowsRequest)(nil),    // 17: mailfarm.store.v1.LoadRowsRequest
-	(*LoadRowsResponse)(nil),   // 18: mailfarm.store.v1.LoadRowsResponse
-	(*LoadQueueRequest)(nil),   // 19: mailfarm.store.v1.LoadQueueRequest
-	(*LoadQueueResponse)(nil),  // 20: mailfarm.store.v1.LoadQueueResponse
-	(*LedgerEntry)(nil),        // 21: mailfarm.store.v1.LedgerEntry
-	(*v1.Overlay)(nil),         // 22: mailfarm.mail.v1.Overlay
+	(*ListStatesRequest)(nil),   // 0: mailfarm.store.v1.ListStatesRequest
+	(*ListStatesResponse)(nil),  // 1: mailfarm.store.v1.ListStatesResponse
+	(*AccountState)(nil),        // 2: mailfarm.store.v1.AccountState
+	(*BackupTable)(nil),         // 3: mailfarm.store.v1.BackupTable
+	(*BackupValue)(nil),         // 4: mailfarm.store.v1.BackupValue
+	(*BackupRow)(nil),           // 5: mailfarm.store.v1.BackupRow
+	(*DumpRequest)(nil),         // 6: mailfarm.store.v1.DumpRequest
+	(*QueuedFor)(nil),           // 7: mailfarm.store.v1.QueuedFor
+	(*DumpResponse)(nil),        // 8: mailfarm.store.v1.DumpResponse
+	(*DumpChangedRequest)(nil),  // 9: mailfarm.store.v1.DumpChangedRequest
+	(*KnownAccount)(nil),        // 10: mailfarm.store.v1.KnownAccount
+	(*DumpChangedResponse)(nil), // 11: mailfarm.store.v1.DumpChangedResponse
+	(*DumpQueueRequest)(nil),    // 12: mailfarm.store.v1.DumpQueueRequest
+	(*DumpQueueResponse)(nil),   // 13: mailfarm.store.v1.DumpQueueResponse
+	(*QueueItem)(nil),           // 14: mailfarm.store.v1.QueueItem
+	(*MissingRequest)(nil),      // 15: mailfarm.store.v1.MissingRequest
+	(*MissingResponse)(nil),     // 16: mailfarm.store.v1.MissingResponse
+	(*LoadEmailsRequest)(nil),   // 17: mailfarm.store.v1.LoadEmailsRequest
+	(*LoadEmail)(nil),           // 18: mailfarm.store.v1.LoadEmail
+	(*LoadEmailsResponse)(nil),  // 19: mailfarm.store.v1.LoadEmailsResponse
+	(*LoadRowsRequest)(nil),     // 20: mailfarm.store.v1.LoadRowsRequest
+	(*LoadRowsResponse)(nil),    // 21: mailfarm.store.v1.LoadRowsResponse
+	(*LoadQueueRequest)(nil),    // 22: mailfarm.store.v1.LoadQueueRequest
+	(*LoadQueueResponse)(nil),   // 23: mailfarm.store.v1.LoadQueueResponse
+	(*LedgerEntry)(nil),         // 24: mailfarm.store.v1.LedgerEntry
+	(*v1.Overlay)(nil),          // 25: mailfarm.mail.v1.Overlay
 }
 var file_mailfarm_store_v1_backup_proto_depIdxs = []int32{
 	2,  // 0: mailfarm.store.v1.ListStatesResponse.states:type_name -> mailfarm.store.v1.AccountState
@@ -1431,32 +1612,39 @@ var file_mailfarm_store_v1_backup_proto_depIdxs = []int32{
 	7,  // 2: mailfarm.store.v1.DumpRequest.queued:type_name -> mailfarm.store.v1.QueuedFor
 	3,  // 3: mailfarm.store.v1.DumpResponse.tables:type_name -> mailfarm.store.v1.BackupTable
 	5,  // 4: mailfarm.store.v1.DumpResponse.rows:type_name -> mailfarm.store.v1.BackupRow
-	11, // 5: mailfarm.store.v1.DumpQueueResponse.items:type_name -> mailfarm.store.v1.QueueItem
-	21, // 6: mailfarm.store.v1.QueueItem.entry:type_name -> mailfarm.store.v1.LedgerEntry
-	15, // 7: mailfarm.store.v1.LoadEmailsRequest.start:type_name -> mailfarm.store.v1.LoadEmail
-	22, // 8: mailfarm.store.v1.LoadEmail.overlay:type_name -> mailfarm.mail.v1.Overlay
-	3,  // 9: mailfarm.store.v1.LoadRowsRequest.tables:type_name -> mailfarm.store.v1.BackupTable
-	5,  // 10: mailfarm.store.v1.LoadRowsRequest.rows:type_name -> mailfarm.store.v1.BackupRow
-	11, // 11: mailfarm.store.v1.LoadQueueRequest.start:type_name -> mailfarm.store.v1.QueueItem
-	0,  // 12: mailfarm.store.v1.Backups.ListStates:input_type -> mailfarm.store.v1.ListStatesRequest
-	6,  // 13: mailfarm.store.v1.Backups.Dump:input_type -> mailfarm.store.v1.DumpRequest
-	9,  // 14: mailfarm.store.v1.Backups.DumpQueue:input_type -> mailfarm.store.v1.DumpQueueRequest
-	12, // 15: mailfarm.store.v1.Backups.Missing:input_type -> mailfarm.store.v1.MissingRequest
-	14, // 16: mailfarm.store.v1.Backups.LoadEmails:input_type -> mailfarm.store.v1.LoadEmailsRequest
-	17, // 17: mailfarm.store.v1.Backups.LoadRows:input_type -> mailfarm.store.v1.LoadRowsRequest
-	19, // 18: mailfarm.store.v1.Backups.LoadQueue:input_type -> mailfarm.store.v1.LoadQueueRequest
-	1,  // 19: mailfarm.store.v1.Backups.ListStates:output_type -> mailfarm.store.v1.ListStatesResponse
-	8,  // 20: mailfarm.store.v1.Backups.Dump:output_type -> mailfarm.store.v1.DumpResponse
-	10, // 21: mailfarm.store.v1.Backups.DumpQueue:output_type -> mailfarm.store.v1.DumpQueueResponse
-	13, // 22: mailfarm.store.v1.Backups.Missing:output_type -> mailfarm.store.v1.MissingResponse
-	16, // 23: mailfarm.store.v1.Backups.LoadEmails:output_type -> mailfarm.store.v1.LoadEmailsResponse
-	18, // 24: mailfarm.store.v1.Backups.LoadRows:output_type -> mailfarm.store.v1.LoadRowsResponse
-	20, // 25: mailfarm.store.v1.Backups.LoadQueue:output_type -> mailfarm.store.v1.LoadQueueResponse
-	19, // [19:26] is the sub-list for method output_type
-	12, // [12:19] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	10, // 5: mailfarm.store.v1.DumpChangedRequest.accounts:type_name -> mailfarm.store.v1.KnownAccount
+	7,  // 6: mailfarm.store.v1.KnownAccount.queued:type_name -> mailfarm.store.v1.QueuedFor
+	2,  // 7: mailfarm.store.v1.DumpChangedResponse.state:type_name -> mailfarm.store.v1.AccountState
+	3,  // 8: mailfarm.store.v1.DumpChangedResponse.tables:type_name -> mailfarm.store.v1.BackupTable
+	5,  // 9: mailfarm.store.v1.DumpChangedResponse.rows:type_name -> mailfarm.store.v1.BackupRow
+	14, // 10: mailfarm.store.v1.DumpQueueResponse.items:type_name -> mailfarm.store.v1.QueueItem
+	24, // 11: mailfarm.store.v1.QueueItem.entry:type_name -> mailfarm.store.v1.LedgerEntry
+	18, // 12: mailfarm.store.v1.LoadEmailsRequest.start:type_name -> mailfarm.store.v1.LoadEmail
+	25, // 13: mailfarm.store.v1.LoadEmail.overlay:type_name -> mailfarm.mail.v1.Overlay
+	3,  // 14: mailfarm.store.v1.LoadRowsRequest.tables:type_name -> mailfarm.store.v1.BackupTable
+	5,  // 15: mailfarm.store.v1.LoadRowsRequest.rows:type_name -> mailfarm.store.v1.BackupRow
+	14, // 16: mailfarm.store.v1.LoadQueueRequest.start:type_name -> mailfarm.store.v1.QueueItem
+	0,  // 17: mailfarm.store.v1.Backups.ListStates:input_type -> mailfarm.store.v1.ListStatesRequest
+	6,  // 18: mailfarm.store.v1.Backups.Dump:input_type -> mailfarm.store.v1.DumpRequest
+	9,  // 19: mailfarm.store.v1.Backups.DumpChanged:input_type -> mailfarm.store.v1.DumpChangedRequest
+	12, // 20: mailfarm.store.v1.Backups.DumpQueue:input_type -> mailfarm.store.v1.DumpQueueRequest
+	15, // 21: mailfarm.store.v1.Backups.Missing:input_type -> mailfarm.store.v1.MissingRequest
+	17, // 22: mailfarm.store.v1.Backups.LoadEmails:input_type -> mailfarm.store.v1.LoadEmailsRequest
+	20, // 23: mailfarm.store.v1.Backups.LoadRows:input_type -> mailfarm.store.v1.LoadRowsRequest
+	22, // 24: mailfarm.store.v1.Backups.LoadQueue:input_type -> mailfarm.store.v1.LoadQueueRequest
+	1,  // 25: mailfarm.store.v1.Backups.ListStates:output_type -> mailfarm.store.v1.ListStatesResponse
+	8,  // 26: mailfarm.store.v1.Backups.Dump:output_type -> mailfarm.store.v1.DumpResponse
+	11, // 27: mailfarm.store.v1.Backups.DumpChanged:output_type -> mailfarm.store.v1.DumpChangedResponse
+	13, // 28: mailfarm.store.v1.Backups.DumpQueue:output_type -> mailfarm.store.v1.DumpQueueResponse
+	16, // 29: mailfarm.store.v1.Backups.Missing:output_type -> mailfarm.store.v1.MissingResponse
+	19, // 30: mailfarm.store.v1.Backups.LoadEmails:output_type -> mailfarm.store.v1.LoadEmailsResponse
+	21, // 31: mailfarm.store.v1.Backups.LoadRows:output_type -> mailfarm.store.v1.LoadRowsResponse
+	23, // 32: mailfarm.store.v1.Backups.LoadQueue:output_type -> mailfarm.store.v1.LoadQueueResponse
+	25, // [25:33] is the sub-list for method output_type
+	17, // [17:25] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_mailfarm_store_v1_backup_proto_init() }
@@ -1470,12 +1658,12 @@ func file_mailfarm_store_v1_backup_proto_init() {
 		(*BackupValue_Text)(nil),
 		(*BackupValue_Octets)(nil),
 	}
-	file_mailfarm_store_v1_backup_proto_msgTypes[14].OneofWrappers = []any{
+	file_mailfarm_store_v1_backup_proto_msgTypes[17].OneofWrappers = []any{
 		(*LoadEmailsRequest_Start)(nil),
 		(*LoadEmailsRequest_Data)(nil),
 		(*LoadEmailsRequest_End)(nil),
 	}
-	file_mailfarm_store_v1_backup_proto_msgTypes[19].OneofWrappers = []any{
+	file_mailfarm_store_v1_backup_proto_msgTypes[22].OneofWrappers = []any{
 		(*LoadQueueRequest_Start)(nil),
 		(*LoadQueueRequest_Data)(nil),
 		(*LoadQueueRequest_End)(nil),
@@ -1486,7 +1674,7 @@ func file_mailfarm_store_v1_backup_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailfarm_store_v1_backup_proto_rawDesc), len(file_mailfarm_store_v1_backup_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

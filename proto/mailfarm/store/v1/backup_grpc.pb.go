@@ -21,13 +21,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Backups_ListStates_FullMethodName = "/mailfarm.store.v1.Backups/ListStates"
-	Backups_Dump_FullMethodName       = "/mailfarm.store.v1.Backups/Dump"
-	Backups_DumpQueue_FullMethodName  = "/mailfarm.store.v1.Backups/DumpQueue"
-	Backups_Missing_FullMethodName    = "/mailfarm.store.v1.Backups/Missing"
-	Backups_LoadEmails_FullMethodName = "/mailfarm.store.v1.Backups/LoadEmails"
-	Backups_LoadRows_FullMethodName   = "/mailfarm.store.v1.Backups/LoadRows"
-	Backups_LoadQueue_FullMethodName  = "/mailfarm.store.v1.Backups/LoadQueue"
+	Backups_ListStates_FullMethodName  = "/mailfarm.store.v1.Backups/ListStates"
+	Backups_Dump_FullMethodName        = "/mailfarm.store.v1.Backups/Dump"
+	Backups_DumpChanged_FullMethodName = "/mailfarm.store.v1.Backups/DumpChanged"
+	Backups_DumpQueue_FullMethodName   = "/mailfarm.store.v1.Backups/DumpQueue"
+	Backups_Missing_FullMethodName     = "/mailfarm.store.v1.Backups/Missing"
+	Backups_LoadEmails_FullMethodName  = "/mailfarm.store.v1.Backups/LoadEmails"
+	Backups_LoadRows_FullMethodName    = "/mailfarm.store.v1.Backups/LoadRows"
+	Backups_LoadQueue_FullMethodName   = "/mailfarm.store.v1.Backups/LoadQueue"
 )
 
 // BackupsClient is the client API for Backups service.
@@ -41,6 +42,10 @@ type BackupsClient interface {
 	// Dump streams all rows of an account, as they were at one moment. Part indexes are left out: they are made again.
 	// Account 0 has what belongs to no account.
 	Dump(ctx context.Context, in *DumpRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DumpResponse], error)
+	// DumpChanged streams all rows of every account that is not as the caller has it, all as they were at one and the same
+	// moment: with what the caller has, they are the whole store at that moment. The caller tells what it has, then closes its
+	// side. DEADLINE_EXCEEDED, ABORTED, UNAVAILABLE: one transaction has not the time for so much.
+	DumpChanged(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DumpChangedRequest, DumpChangedResponse], error)
 	// DumpQueue streams the messages that are not final, and those that were accepted and not routed yet.
 	DumpQueue(ctx context.Context, in *DumpQueueRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DumpQueueResponse], error)
 	// Missing tells which emails of an account that is being put back have no row yet. FAILED_PRECONDITION: the account lives,
@@ -103,9 +108,22 @@ func (c *backupsClient) Dump(ctx context.Context, in *DumpRequest, opts ...grpc.
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Backups_DumpClient = grpc.ServerStreamingClient[DumpResponse]
 
+func (c *backupsClient) DumpChanged(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DumpChangedRequest, DumpChangedResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Backups_ServiceDesc.Streams[2], Backups_DumpChanged_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DumpChangedRequest, DumpChangedResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Backups_DumpChangedClient = grpc.BidiStreamingClient[DumpChangedRequest, DumpChangedResponse]
+
 func (c *backupsClient) DumpQueue(ctx context.Context, in *DumpQueueRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DumpQueueResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Backups_ServiceDesc.Streams[2], Backups_DumpQueue_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Backups_ServiceDesc.Streams[3], Backups_DumpQueue_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +152,7 @@ func (c *backupsClient) Missing(ctx context.Context, in *MissingRequest, opts ..
 
 func (c *backupsClient) LoadEmails(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[LoadEmailsRequest, LoadEmailsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Backups_ServiceDesc.Streams[3], Backups_LoadEmails_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Backups_ServiceDesc.Streams[4], Backups_LoadEmails_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +165,7 @@ type Backups_LoadEmailsClient = grpc.ClientStreamingClient[LoadEmailsRequest, Lo
 
 func (c *backupsClient) LoadRows(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[LoadRowsRequest, LoadRowsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Backups_ServiceDesc.Streams[4], Backups_LoadRows_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Backups_ServiceDesc.Streams[5], Backups_LoadRows_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +178,7 @@ type Backups_LoadRowsClient = grpc.ClientStreamingClient[LoadRowsRequest, LoadRo
 
 func (c *backupsClient) LoadQueue(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[LoadQueueRequest, LoadQueueResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Backups_ServiceDesc.Streams[5], Backups_LoadQueue_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Backups_ServiceDesc.Streams[6], Backups_LoadQueue_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -182,6 +200,10 @@ type BackupsServer interface {
 	// Dump streams all rows of an account, as they were at one moment. Part indexes are left out: they are made again.
 	// Account 0 has what belongs to no account.
 	Dump(*DumpRequest, grpc.ServerStreamingServer[DumpResponse]) error
+	// DumpChanged streams all rows of every account that is not as the caller has it, all as they were at one and the same
+	// moment: with what the caller has, they are the whole store at that moment. The caller tells what it has, then closes its
+	// side. DEADLINE_EXCEEDED, ABORTED, UNAVAILABLE: one transaction has not the time for so much.
+	DumpChanged(grpc.BidiStreamingServer[DumpChangedRequest, DumpChangedResponse]) error
 	// DumpQueue streams the messages that are not final, and those that were accepted and not routed yet.
 	DumpQueue(*DumpQueueRequest, grpc.ServerStreamingServer[DumpQueueResponse]) error
 	// Missing tells which emails of an account that is being put back have no row yet. FAILED_PRECONDITION: the account lives,
@@ -211,6 +233,9 @@ func (UnimplementedBackupsServer) ListStates(*ListStatesRequest, grpc.ServerStre
 }
 func (UnimplementedBackupsServer) Dump(*DumpRequest, grpc.ServerStreamingServer[DumpResponse]) error {
 	return status.Error(codes.Unimplemented, "method Dump not implemented")
+}
+func (UnimplementedBackupsServer) DumpChanged(grpc.BidiStreamingServer[DumpChangedRequest, DumpChangedResponse]) error {
+	return status.Error(codes.Unimplemented, "method DumpChanged not implemented")
 }
 func (UnimplementedBackupsServer) DumpQueue(*DumpQueueRequest, grpc.ServerStreamingServer[DumpQueueResponse]) error {
 	return status.Error(codes.Unimplemented, "method DumpQueue not implemented")
@@ -269,6 +294,13 @@ func _Backups_Dump_Handler(srv interface{}, stream grpc.ServerStream) error {
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Backups_DumpServer = grpc.ServerStreamingServer[DumpResponse]
+
+func _Backups_DumpChanged_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(BackupsServer).DumpChanged(&grpc.GenericServerStream[DumpChangedRequest, DumpChangedResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Backups_DumpChangedServer = grpc.BidiStreamingServer[DumpChangedRequest, DumpChangedResponse]
 
 func _Backups_DumpQueue_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(DumpQueueRequest)
@@ -342,6 +374,12 @@ var Backups_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Dump",
 			Handler:       _Backups_Dump_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "DumpChanged",
+			Handler:       _Backups_DumpChanged_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
 		},
 		{
 			StreamName:    "DumpQueue",
