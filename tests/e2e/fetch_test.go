@@ -13,15 +13,15 @@ import (
 	"github.com/mailfarm/mailfarm/tests/harness"
 )
 
-// TestGetmailReads fetches by IMAP and by POP3, what is new alone, and removes.
+// TestGetmailReads fetches by IMAP and by POP3: all, what is new alone, and all once more to remove it.
 func TestGetmailReads(t *testing.T) {
 	harness.Need(t, "getmail")
 	f := harness.StartDev(t)
-	all := seed(t, f, "getmail", alice)
 	for _, tc := range []struct{ name, retriever, addr string }{
 		{"imap", "SimpleIMAPSSLRetriever", f.IMAPS()}, {"pop3", "SimplePOP3SSLRetriever", f.POP3S()},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			all := seed(t, f, "getmail", alice)
 			p := harness.NewProgram(t)
 			box := makeMaildir(t, filepath.Join(p.Home, "box"))
 			rc := func(more string) string {
@@ -38,11 +38,20 @@ func TestGetmailReads(t *testing.T) {
 			if len(got) != len(all) {
 				t.Errorf("%d messages were fetched, there are %d", len(got), len(all))
 			}
-			if tc.name == "pop3" {
-				fetch("read_all = true\ndelete = true\n")
-				if left := f.Mailbox(alice, "INBOX"); len(left) != 0 {
-					t.Errorf("%d messages are left", len(left))
-				}
+			later := letters("later-"+tc.name, carol, alice)[0]
+			if err := harness.Send(f.SMTP(), carol, []string{alice}, later.raw); err != nil {
+				t.Fatal(err)
+			}
+			f.Settle()
+			fetch("read_all = false\n")
+			got = withoutMarks(harness.Maildir(t, box))
+			wantLetters(t, got, append(all[:len(all):len(all)], later))
+			if len(got) != len(all)+1 {
+				t.Errorf("%d messages were fetched, there are %d", len(got), len(all)+1)
+			}
+			fetch("read_all = true\ndelete = true\n")
+			if left := f.Mailbox(alice, "INBOX"); len(left) != 0 {
+				t.Errorf("%d messages are left", len(left))
 			}
 		})
 	}
@@ -136,7 +145,8 @@ func scripted(t *testing.T, program, script string) {
 	}
 }
 
-// TestMuttReads opens INBOX in a terminal, reads a message, flags another and removes a third.
+// TestMuttReads opens INBOX in a terminal, reads all messages, flags one, removes another, makes a mailbox and copies into it what
+// a search on the server finds.
 func TestMuttReads(t *testing.T) {
 	harness.Need(t, "mutt", "script")
 	f := harness.StartDev(t)
@@ -144,13 +154,13 @@ func TestMuttReads(t *testing.T) {
 	p := harness.NewProgram(t)
 	rc := filepath.Join(p.Home, "muttrc")
 	write(t, rc, fmt.Sprintf("set folder=\"imaps://localhost:%s/\"\nset spoolfile=\"=INBOX\"\nset imap_user=\"%s\"\nset imap_pass=\"%s\"\nset ssl_ca_certificates_file=\"%s\"\n"+
-		"set certificate_file=\"%[4]s\"\nset ssl_usesystemcerts=no\nset sort=mailbox-order\nset wait_key=no\nset pipe_decode=no\nset sleep_time=0\nset quit=yes\nset delete=yes\nset resolve=no\n"+
+		"set certificate_file=\"%[4]s\"\nset ssl_usesystemcerts=no\nset sort=mailbox-order\nset wait_key=no\nset pipe_decode=no\nset sleep_time=0\nset quit=yes\nset delete=yes\nset confirmcreate=no\nset confirmappend=no\nset resolve=no\n"+
 		"set imap_qresync=yes\nset header_cache=\"%s/cache\"\nset tls_verify_dates=no\n", harness.Port(f.IMAPS()), alice, devPass, f.CA(), p.Home))
 	var keys strings.Builder
 	for i := range all {
 		fmt.Fprintf(&keys, "%d<enter><pipe-message>cat > %s/%d<enter>", i+1, p.Home, i)
 	}
-	keys.WriteString("1<enter><flag-message>2<enter><delete-message><sync-mailbox><quit>")
+	keys.WriteString("1<enter><flag-message>2<enter><delete-message><sync-mailbox>" + searchAndCopy + "<quit>")
 	write(t, filepath.Join(p.Home, "keys"), fmt.Sprintf("push \"%s\"\n", keys.String()))
 	p.Run("script", "-qfec", fmt.Sprintf("mutt -F %s -e 'source %s/keys'", rc, p.Home), "/dev/null")
 	var got [][]byte
@@ -166,4 +176,18 @@ func TestMuttReads(t *testing.T) {
 	if _, there := flags[2]; there || len(flags) != len(all)-1 || !strings.Contains(flags[1], `\Flagged`) {
 		t.Errorf("flags: %v", flags)
 	}
+	wantCopied(t, f, all)
+}
+
+// searchAndCopy are the keys of mutt and neomutt by which what the server finds in bodies is copied into a new mailbox.
+const searchAndCopy = "<limit>=b 'See attached'<enter><tag-pattern>~A<enter><tag-prefix><copy-message>=Copied<enter><limit>~A<enter>"
+
+// wantCopied checks what came of these keys: the last of the letters was copied, and nothing else.
+func wantCopied(t *testing.T, f *harness.Farm, all []letter) {
+	t.Helper()
+	copied := inMailbox(f, alice, "Copied")
+	if len(copied) != 1 {
+		t.Fatalf("%d messages were copied, want one", len(copied))
+	}
+	wantLetters(t, copied, all[len(all)-1:])
 }

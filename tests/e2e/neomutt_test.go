@@ -11,7 +11,8 @@ import (
 	"github.com/mailfarm/mailfarm/tests/harness"
 )
 
-// TestNeomuttReads opens INBOX in a terminal, reads a message and flags it; another client sees both.
+// TestNeomuttReads opens INBOX in a terminal, reads all messages, flags one, makes a mailbox and copies into it what a search on
+// the server finds; another client sees it all.
 func TestNeomuttReads(t *testing.T) {
 	harness.Need(t, "neomutt", "script")
 	f := harness.StartDev(t)
@@ -22,7 +23,7 @@ func TestNeomuttReads(t *testing.T) {
 	for i := range all {
 		fmt.Fprintf(&keys, "%d<enter><pipe-message>cat > %s/%d<enter>", i+1, p.Home, i)
 	}
-	keys.WriteString("1<enter><flag-message><display-message><exit><sync-mailbox><quit>")
+	keys.WriteString("1<enter><flag-message><display-message><exit><sync-mailbox>" + searchAndCopy + "<quit>")
 	write(t, filepath.Join(p.Home, "keys"), fmt.Sprintf("push \"%s\"\n", keys.String()))
 	p.Run("script", "-qfec", fmt.Sprintf("neomutt -F %s -e 'source %s/keys'", rc, p.Home), "/dev/null")
 	var got [][]byte
@@ -37,6 +38,7 @@ func TestNeomuttReads(t *testing.T) {
 	if flags := flagsOf(t, f, alice, "INBOX")[1]; !strings.Contains(flags, `\Flagged`) || !strings.Contains(flags, `\Seen`) {
 		t.Errorf("the first message has the flags %s, want it flagged and seen", flags)
 	}
+	wantCopied(t, f, all)
 }
 
 // neomuttConfig lets alice use neomutt. Its SASL library would choose SCRAM-SHA-256-PLUS for SMTP and then not give it the
@@ -61,6 +63,7 @@ set pipe_decode=no
 set sleep_time=0
 set quit=yes
 set confirm_append=no
+set confirm_create=no
 set send_charset="utf-8"
 set pager_stop=yes
 set resolve=no

@@ -3,7 +3,9 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/mailfarm/mailfarm/tests/harness"
@@ -33,6 +35,60 @@ func TestCurlReads(t *testing.T) {
 			wantLetters(t, got, all)
 		})
 	}
+	t.Run("and works by IMAP", func(t *testing.T) {
+		p := harness.NewProgram(t)
+		imaps := func(path string, args ...string) string {
+			t.Helper()
+			return string(p.Run("curl", append([]string{"--silent", "--show-error", "--cacert", f.CA(), "--user", alice + ":" + devPass,
+				"imaps://localhost:" + harness.Port(f.IMAPS()) + path}, args...)...))
+		}
+		want := func(got, part string) {
+			t.Helper()
+			if !strings.Contains(got, part) {
+				t.Errorf("curl was answered %q, want %q", got, part)
+			}
+		}
+		imaps("/", "-X", "CREATE Made/Here")
+		want(imaps("/", "-X", `LIST "" *`), `"/" Made/Here`)
+		written := letters("curl-wrote", alice, bob)[2]
+		imaps("/Made/Here", "-T", written.file(t))
+		wantLetters(t, [][]byte{append([]byte("Return-Path: <>\r\n"), []byte(imaps("/Made/Here;MAILINDEX=1"))...)}, []letter{written})
+		want(imaps("/INBOX?SUBJECT%20curl-dots"), "* SEARCH 2\r\n")
+		want(imaps("/INBOX?BODY%20attached."), "* SEARCH 7\r\n")
+		want(imaps("/INBOX;MAILINDEX=1;SECTION=HEADER.FIELDS%20(SUBJECT)"), "Subject: curl-plain\r\n")
+		want(imaps("/INBOX", "-X", `STORE 1 +FLAGS (\Flagged $Curl)`), `\Flagged`)
+		want(imaps("/INBOX", "-X", "STATUS Made/Here (MESSAGES UNSEEN)"), "MESSAGES 1 UNSEEN")
+		imaps("/INBOX", "-X", "MOVE 3 Made/Here")
+		want(imaps("/Made/Here?ALL"), "* SEARCH 1 2\r\n")
+		if flags := flagsOf(t, f, alice, "INBOX"); len(flags) != len(all)-1 || !strings.Contains(flags[1], "$Curl") {
+			t.Errorf("INBOX has the flags %v", flags)
+		}
+	})
+	t.Run("and works by POP3", func(t *testing.T) {
+		p := harness.NewProgram(t)
+		pop3s := func(path string, args ...string) string {
+			t.Helper()
+			return string(p.Run("curl", append([]string{"--silent", "--show-error", "--cacert", f.CA(), "--user", alice + ":" + devPass,
+				"pop3s://localhost:" + harness.Port(f.POP3S()) + "/" + path}, args...)...))
+		}
+		left := len(all) - 1
+		for command, lines := range map[string]int{"": left, "UIDL": left} {
+			args := []string{"-X", command}
+			if command == "" {
+				args = nil
+			}
+			if got := pop3s("", args...); strings.Count(got, "\r\n") != lines {
+				t.Errorf("%q is answered with %q, want %d lines", command, got, lines)
+			}
+		}
+		if got := pop3s("", "-X", "TOP 2 0"); !strings.Contains(got, "Subject: curl-dots\r\n") {
+			t.Errorf("TOP is answered with %q", got)
+		}
+		pop3s("2", "-X", "DELE", "--head")
+		if now := f.Mailbox(alice, "INBOX"); len(now) != left-1 {
+			t.Errorf("%d messages are left, want %d", len(now), left-1)
+		}
+	})
 	t.Run("no TLS", func(t *testing.T) {
 		for _, url := range []string{"imap://" + f.IMAP() + "/INBOX", "pop3://" + f.POP3() + "/1"} {
 			if out, _, err := harness.NewProgram(t).Try("curl", "--silent", "--user", alice+":"+devPass, url); err == nil {
@@ -97,6 +153,48 @@ func TestFetchmailReads(t *testing.T) {
 			p.Run("fetchmail", "--fetchmailrc", rc, "--pidfile", filepath.Join(p.Home, "pid"), "--nosyslog")
 			wantLetters(t, harness.Maildir(t, p.Home), all)
 		})
+	}
+}
+
+// TestFetchmailWaits lets fetchmail take what is there, remove it and wait in IDLE: what comes then is fetched and removed too.
+func TestFetchmailWaits(t *testing.T) {
+	harness.Need(t, "fetchmail")
+	f := harness.StartDev(t)
+	all := seed(t, f, "fetchmail", alice)
+	p := harness.NewProgram(t)
+	box := filepath.Join(p.Home, "new")
+	if err := os.Mkdir(box, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	rc := filepath.Join(p.Home, "fetchmailrc")
+	write(t, rc, fmt.Sprintf("set no bouncemail\nset invisible\npoll localhost protocol imap service %s auth password\n"+
+		"user %q password %q ssl sslcertfile %q sslcertck nokeep idle no rewrite mda \"cat > %s/tmp.$$ && mv %[5]s/tmp.$$ %[5]s/$$\"\n",
+		harness.Port(f.IMAPS()), alice, devPass, f.CA(), box))
+	cmd := exec.Command("fetchmail", "--nodetach", "--fetchmailrc", rc, "--pidfile", filepath.Join(p.Home, "pid"), "--nosyslog")
+	cmd.Env = append(os.Environ(), "HOME="+p.Home)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	defer func() {
+		cmd.Process.Kill()
+		<-ended
+	}()
+	gone := func() {
+		t.Helper()
+		harness.Eventually(t, "fetchmail to take all", func() bool { return len(flagsOf(t, f, alice, "INBOX")) == 0 })
+		wantLetters(t, harness.Maildir(t, p.Home), all)
+	}
+	gone()
+	idles := func() bool { return strings.Contains(f.CLI("mailbox", "who", alice), "(idle)") }
+	for i := range 2 {
+		harness.Eventually(t, "fetchmail to idle", idles)
+		all = append(all, seed(t, f, fmt.Sprintf("idle-%d", i), alice)...)
+		gone()
+	}
+	if len(ended) > 0 {
+		t.Error("fetchmail ended")
 	}
 }
 

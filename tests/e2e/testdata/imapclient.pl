@@ -56,7 +56,19 @@ must('move', $m->move('Scripts/Renamed', 5));
 must('expunge moved', $m->expunge);
 must('append', $m->append_string('INBOX', "From: <a\@b.example>\r\nSubject: appended\r\n\r\nThe body of appended.\r\n", '\\Seen'));
 must('reselect', $m->select('INBOX') && $m->message_count == 4);
-must('idle', $m->idle && $m->done);
+must('idle', $m->idle);
+my $second = Mail::IMAPClient->new(Server => 'localhost', Port => $tls_port, Ssl => [%tls], User => $user, Password => $password, Uid => 1)
+	or die "second: $@\n";
+must('second appends', my $uid = $second->append_string('INBOX', "From: <a\@b.example>\r\nSubject: while idle\r\n\r\nHere.\r\n"));
+my $told = '';
+for (1 .. 30) {
+	$told .= join('', @{ $m->idle_data(1) || [] });
+	last if $told =~ /^\* 5 EXISTS/m;
+}
+must("told of a message: $told", $told =~ /^\* 5 EXISTS/m);
+must('done', $m->done);
+must('second removes', $second->select('INBOX') && $second->delete_message($uid) && $second->expunge && $second->logout);
+must('noop', $m->noop && $m->message_count == 4);
 must('examine', $m->examine('INBOX'));
 must('read only', !$m->store(1, '+FLAGS (\\Answered)'));
 must('close', $m->close);
