@@ -1,10 +1,13 @@
 package compose
 
 import (
+	"encoding/base64"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -179,6 +182,36 @@ func TestFarm(t *testing.T) {
 	if a := s.audit(); a.Unaccounted != 0 || a.Accepted != a.Delivered {
 		t.Errorf("audit: %+v, want all delivered and none unaccounted for", a)
 	}
+	t.Run("a backup, and an account of it beside the one that lives", func(t *testing.T) {
+		for i := range 4 { // together more than a container's /tmp holds
+			if err := harness.Send(smtpd, "someone@example.net", []string{alice}, noise(fmt.Sprintf("%s-large-%d", run, i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		harness.Eventually(t, "the large letters", func() bool {
+			got, err := s.inbox(imaps)
+			return err == nil && got[run+"-large-0"]+got[run+"-large-1"]+got[run+"-large-2"]+got[run+"-large-3"] == 4
+		})
+		repository, before := "/backup/"+run, run+"@example.org"
+		s.farm("mailfarm", "backup", "run", repository)
+		s.farm("mailfarm", "backup", "verify", repository) // ends with status 1 where something is wrong
+		s.farm("mailfarm", "restore", "account", alice, "--from", repository, "--as", before)
+		want, got := s.folder(alice, "INBOX"), s.folder(before, "INBOX")
+		if got.Messages != want.Messages || got.Size != want.Size || want.Messages < len(l.accepted) {
+			t.Errorf("the account of the backup has %+v, that which lives %+v, and %d letters were accepted", got, want, len(l.accepted))
+		}
+	})
+}
+
+// noise is a letter of some 8 MB that nothing compresses well.
+func noise(name string) []byte {
+	random := make([]byte, 6<<20)
+	rand.NewChaCha8([32]byte([]byte(fmt.Sprintf("%32.32s", name[max(0, len(name)-32):])))).Read(random)
+	l := harness.Letter(name, "someone@example.net", alice)
+	for line := range slices.Chunk([]byte(base64.StdEncoding.EncodeToString(random)), 76) {
+		l = append(append(l, line...), '\r', '\n')
+	}
+	return l
 }
 
 // patience is how long a letter may be refused for after a fault. Far more than it takes: the figure is in the log.

@@ -244,6 +244,21 @@ func (s *site) audit() (a audit) {
 	return a
 }
 
+// folder is what `mailfarm mailbox stat` says of one.
+type folder struct {
+	Messages int   `json:"messages"`
+	Size     int64 `json:"size"`
+}
+
+func (s *site) folder(account, name string) (f folder) {
+	s.t.Helper()
+	out := s.farm("mailfarm", "mailbox", "stat", account, name, "--json")
+	if err := json.Unmarshal([]byte(out), &f); err != nil {
+		s.t.Fatalf("mailbox stat: %v\n%s", err, out)
+	}
+	return f
+}
+
 // entry is a message as `mailfarm trace` tells it.
 type entry struct {
 	Subject string `json:"subject"`
