@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -185,11 +183,7 @@ func shareList(d *door) *cobra.Command {
 				}
 				all := []row{}
 				var rows [][]string
-				for {
-					one, err := stream.Recv()
-					if errors.Is(err, io.EOF) {
-						break
-					}
+				for one, err := range answers(stream.Recv) {
 					if err != nil {
 						return err
 					}

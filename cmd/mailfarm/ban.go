@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -52,11 +51,7 @@ func banList(d *door) *cobra.Command {
 					return err
 				}
 				all := []banJSON{}
-				for {
-					resp, err := stream.Recv()
-					if errors.Is(err, io.EOF) {
-						break
-					}
+				for resp, err := range answers(stream.Recv) {
 					if err != nil {
 						return err
 					}

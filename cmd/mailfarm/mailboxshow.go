@@ -191,11 +191,7 @@ func (s *shower) readEmails(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for {
-		page, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
+	for page, err := range answers(stream.Recv) {
 		if err != nil {
 			return err
 		}
@@ -203,6 +199,7 @@ func (s *shower) readEmails(ctx context.Context) error {
 			s.emails[mailbox.EmailID(e.GetId())] = e
 		}
 	}
+	return nil
 }
 
 // view is a message's part index under its overlay; false where it cannot be read.
@@ -340,11 +337,7 @@ func (s *shower) addressees(ctx context.Context, e *storev1.Email, v message.Vie
 		return err
 	}
 	var header []byte
-	for {
-		piece, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			break
-		}
+	for piece, err := range answers(stream.Recv) {
 		if err != nil {
 			return fmt.Errorf("read the header: %w", err)
 		}

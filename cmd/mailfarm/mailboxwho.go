@@ -93,11 +93,7 @@ func listSessions(ctx context.Context, conn *grpc.ClientConn, req *adminv1.Sessi
 		return nil, err
 	}
 	all, answered := []sessionJSON{}, 0
-	for {
-		resp, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			break
-		}
+	for resp, err := range answers(stream.Recv) {
 		if err != nil {
 			return nil, err
 		}

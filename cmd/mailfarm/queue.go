@@ -71,11 +71,7 @@ func (d *door) listQueue(c *cobra.Command, req *storev1.QueueListRequest, one bo
 			return err
 		}
 		var entries []*storev1.LedgerEntry
-		for {
-			resp, err := stream.Recv()
-			if errors.Is(err, io.EOF) {
-				break
-			}
+		for resp, err := range answers(stream.Recv) {
 			if err != nil {
 				return err
 			}

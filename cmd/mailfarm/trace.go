@@ -210,11 +210,7 @@ func (d *door) traceAll(c *cobra.Command, req *storev1.QueueListRequest) error {
 		return err
 	}
 	var all []*storev1.LedgerEntry
-	for {
-		resp, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			break
-		}
+	for resp, err := range answers(stream.Recv) {
 		if err != nil {
 			return err
 		}
