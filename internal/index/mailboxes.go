@@ -259,6 +259,8 @@ type FlagChange struct {
 	Keep mailbox.Flags
 	// Reader is whose flags those are that are each reader's own.
 	Reader Reader
+	// Since is up to which MODSEQ of the mailbox who asks knows it, 0 for one who wants nothing told of the rest.
+	Since mailbox.ModSeq
 }
 
 // FlagResult tells what a FlagChange did.
@@ -269,6 +271,21 @@ type FlagResult struct {
 	Changed bool
 	// Modified are the UIDs that UnchangedSince kept back.
 	Modified mailbox.UIDSet
+	// Told is all that changed in the mailbox after FlagChange.Since: nil where others changed it too, where flags are a
+	// reader's own, or where it is more than FlagsToldMax.
+	Told *FlagsTold
+}
+
+// FlagsToldMax is how many octets of columns a FlagResult tells at most.
+const FlagsToldMax = 512 << 10
+
+// FlagsTold are flags as a change left them; whoever knew the mailbox before has all of it with them.
+type FlagsTold struct {
+	HighestModSeq mailbox.ModSeq
+	// Keywords are the mailbox's.
+	Keywords []string
+	// Chunks are those that changed, in the order of their UIDs: FirstUID, MaxModSeq, Flags and ModSeqs alone.
+	Chunks []mailbox.Packed
 }
 
 // CopyResult pairs UIDs in ascending order (RFC 4315 §3).

@@ -113,9 +113,13 @@ func (h *hub) changed(account mailbox.AccountID, n *mailv1.MailboxChanged) {
 	if w == nil {
 		return
 	}
+	seq := n.GetModSeq()
+	if seq == 0 || len(n.GetMailboxes()) == 0 {
+		seq = anything // a new name, say, which has no MODSEQ in the mailbox
+	}
 	for s, id := range w.sessions {
 		if len(n.GetMailboxes()) == 0 || slices.Contains(n.GetMailboxes(), uint64(id)) {
-			s.notify()
+			s.notifyOf(seq)
 		}
 	}
 	for f := range w.followers {

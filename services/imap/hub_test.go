@@ -22,7 +22,7 @@ func watchAll(svc *Service, n int) map[mailbox.AccountID]*session {
 // notified are the accounts whose sessions were notified since the last call, in order.
 func notified(all map[mailbox.AccountID]*session) (accounts []mailbox.AccountID) {
 	for id, s := range all {
-		if s.dirty.Swap(false) {
+		if s.dirty.take() != 0 {
 			accounts = append(accounts, id)
 		}
 	}

@@ -8,8 +8,11 @@ import (
 
 // notify tells the session that its mailbox may have changed: at once where it idles, else with its next command. It does
 // not block. The session is registered with the hub, so its own goroutine still runs.
-func (s *session) notify() {
-	s.dirty.Store(true)
+func (s *session) notify() { s.notifyOf(anything) }
+
+// notifyOf is notify of a change whose MODSEQ is known.
+func (s *session) notifyOf(seq uint64) {
+	s.dirty.raise(seq)
 	s.wake()
 }
 

@@ -50,7 +50,8 @@ type session struct {
 	inIdle    bool // IDLE is in progress
 
 	// dirty tells that a notice came for the selected mailbox; pushing that a push is on its way.
-	dirty, pushing atomic.Bool
+	dirty   stale
+	pushing atomic.Bool
 	// idle tells that notices are to be told at once.
 	idle atomic.Bool
 }

@@ -52,15 +52,20 @@ func (s *session) storeThese(l *wire.Lexer, uid bool) (reply, error) {
 		return reply{}, nil
 	}
 	var resp *storev1.FlagResponse
+	since := s.sel.box.Current().HighestModSeq
 	err = s.working(uids.Count(), func(ctx context.Context) (err error) {
 		resp, err = s.svc.deps.Mailboxes.Flag(ctx, &storev1.FlagRequest{
 			Account: s.sel.owner(), Actor: uint64(s.account), Mailbox: uint64(s.sel.snap.ID), Uids: packUIDs(uids), Mode: req.mode, Flags: req.flags,
 			UnchangedSince: req.unchangedSince, HasUnchangedSince: req.conditional,
+			SinceModSeq: uint64(since),
 		})
 		return err
 	})
 	if err != nil {
 		return reply{}, err
+	}
+	if !s.sel.box.Flagged(s.ctx, since, resp.GetTold()) {
+		s.dirty.Store(true)
 	}
 	modified, err := unpackUIDs(resp.GetModified())
 	if err != nil {
@@ -167,7 +172,6 @@ func addFlag(l *wire.Lexer, flags []string) []string {
 // tellStored tells what a STORE did: of the messages it was about their new flags, or with .SILENT only what others changed,
 // and then MODSEQ where the client keeps it (RFC 7162 §3.1.3); of other messages what changed meanwhile.
 func (s *session) tellStored(req *storeRequest, uids, modified wire.Set, modSeq mailbox.ModSeq) error {
-	s.dirty.Store(true)
 	err := s.tellChanges(!req.uid, func(ch view.Change) bool {
 		if !uids.Contains(uint32(ch.UID)) || modified.Contains(uint32(ch.UID)) {
 			return true

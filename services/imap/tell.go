@@ -18,9 +18,9 @@ func (s *session) tell(numbered bool) error {
 
 // tellChanges is tell with a say in which changed flags are told.
 func (s *session) tellChanges(numbered bool, announce func(view.Change) bool) error {
-	if s.dirty.Swap(false) {
+	if seq := s.dirty.take(); seq > uint64(s.sel.box.Current().HighestModSeq) {
 		if err := s.refresh(); err != nil {
-			s.dirty.Store(true)
+			s.dirty.raise(seq)
 			return err
 		}
 	}

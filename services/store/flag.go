@@ -28,6 +28,7 @@ func (s *mailboxes) Flag(ctx context.Context, req *storev1.FlagRequest) (*storev
 	r, err := s.deps.Mailboxes.Flag(ctx, index.FlagChange{
 		Account: a, Mailbox: box, UIDs: uids, Mode: index.FlagMode(req.GetMode()), Flags: flags,
 		UnchangedSince: mailbox.ModSeq(req.GetUnchangedSince()), Conditional: req.GetHasUnchangedSince(), Keep: keep, Reader: s.reader(req),
+		Since: mailbox.ModSeq(req.GetSinceModSeq()),
 	})
 	if err != nil {
 		return nil, toStatus(err)
@@ -35,5 +36,18 @@ func (s *mailboxes) Flag(ctx context.Context, req *storev1.FlagRequest) (*storev
 	if r.Changed {
 		s.changed(a, r.ModSeq, box)
 	}
-	return &storev1.FlagResponse{ModSeq: uint64(r.ModSeq), Modified: mailbox.AppendUIDSet(nil, r.Modified)}, nil
+	return &storev1.FlagResponse{ModSeq: uint64(r.ModSeq), Modified: mailbox.AppendUIDSet(nil, r.Modified), Told: fromTold(r.Told)}, nil
+}
+
+// fromTold gives the contract's form, nil for nil.
+func fromTold(t *index.FlagsTold) *storev1.FlagsTold {
+	if t == nil {
+		return nil
+	}
+	told := &storev1.FlagsTold{HighestModSeq: uint64(t.HighestModSeq), Keywords: t.Keywords, Chunks: make([]*storev1.Chunk, len(t.Chunks))}
+	for i := range t.Chunks {
+		p := &t.Chunks[i]
+		told.Chunks[i] = &storev1.Chunk{FirstUid: uint32(p.FirstUID), MaxModSeq: uint64(p.MaxModSeq), Flags: p.Flags, ModSeqs: p.ModSeqs}
+	}
+	return told
 }

@@ -20,19 +20,21 @@ func (s *Service) reader(req asked) index.Reader {
 	return index.Reader{Account: mailbox.AccountID(req.GetActor()), Own: s.cfg.PerUserFlags}
 }
 
-// flagOwn gives a reader his own flags on messages that were just filed, which are in the order of uids.
-func (s *Service) flagOwn(ctx context.Context, a mailbox.AccountID, box mailbox.ID, reader index.Reader, uids []mailbox.UID, own map[string][]int) error {
+// flagOwn gives a reader his own flags on messages that were just filed, which are in the order of uids. It returns the account's
+// MODSEQ after the last change, 0 for none.
+func (s *Service) flagOwn(ctx context.Context, a mailbox.AccountID, box mailbox.ID, reader index.Reader, uids []mailbox.UID, own map[string][]int) (seq mailbox.ModSeq, err error) {
 	for flag, list := range own {
 		var set mailbox.UIDSet
 		for _, i := range list {
 			set = set.Add(uids[i])
 		}
-		_, err := s.deps.Mailboxes.Flag(ctx, index.FlagChange{Account: a, Mailbox: box, UIDs: set, Mode: index.AddFlags, Flags: []string{flag}, Reader: reader})
+		r, err := s.deps.Mailboxes.Flag(ctx, index.FlagChange{Account: a, Mailbox: box, UIDs: set, Mode: index.AddFlags, Flags: []string{flag}, Reader: reader})
 		if err != nil {
-			return err
+			return seq, err
 		}
+		seq = max(seq, r.ModSeq)
 	}
-	return nil
+	return seq, nil
 }
 
 // ownBefore tells, of messages that a reader is about to copy, which have flags that are his own.
@@ -94,7 +96,9 @@ func (s *Service) copied(ctx context.Context, req asked, a mailbox.AccountID, ta
 		}
 		i++
 	}
-	return s.flagOwn(ctx, a, r.Target, s.reader(req), slices.Collect(r.Copies.All()), places)
+	seq, err := s.flagOwn(ctx, a, r.Target, s.reader(req), slices.Collect(r.Copies.All()), places)
+	r.ModSeq = max(r.ModSeq, seq)
+	return err
 }
 
 // unseenMax bounds how many counts are remembered.

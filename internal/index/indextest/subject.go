@@ -83,6 +83,7 @@ func Run(t *testing.T, open func(testing.TB) Subject) {
 		{"Keywords", keywords},
 		{"FlagConditional", flagConditional},
 		{"FlagMany", flagMany},
+		{"FlagTold", flagTold},
 		{"Scattered", scattered},
 		{"CopyAndMove", copyAndMove},
 		{"MoveWithin", moveWithin},

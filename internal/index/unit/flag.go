@@ -23,6 +23,7 @@ func (u *Unit) Flag(c index.FlagChange) (index.FlagResult, error) {
 }
 
 func (u *Unit) flag(b *Box, c index.FlagChange) (r index.FlagResult, err error) {
+	before := b.HighestModSeq
 	var bits mailbox.Flags
 	if c.Mode == index.RemoveFlags {
 		for _, name := range c.Flags {
@@ -39,6 +40,7 @@ func (u *Unit) flag(b *Box, c index.FlagChange) (r index.FlagResult, err error) 
 	if c.Reader.Account != 0 {
 		return u.flagFor(b, c, bits, rows)
 	}
+	told := teller{on: c.Since != 0 && c.Since == before}
 	chunk := u.chunk()
 	defer u.chunks.Put(chunk)
 	for i := range rows {
@@ -55,8 +57,32 @@ func (u *Unit) flag(b *Box, c index.FlagChange) (r index.FlagResult, err error) 
 			return r, fmt.Errorf("write chunk %d: %w", row.FirstUID, err)
 		}
 		r.Changed = true
+		told.add(&p)
 	}
+	r.Told = told.of(b)
 	return r, nil
+}
+
+// teller gathers what a change tells to one who knew all before it.
+type teller struct {
+	on     bool
+	octets int
+	chunks []mailbox.Packed
+}
+
+func (t *teller) add(p *mailbox.Packed) {
+	t.octets += len(p.Flags) + len(p.ModSeqs)
+	if t.on = t.on && t.octets <= index.FlagsToldMax; t.on {
+		t.chunks = append(t.chunks, *p)
+	}
+}
+
+// of is what it tells of the mailbox, nil where that would not be all.
+func (t *teller) of(b *Box) *index.FlagsTold {
+	if !t.on {
+		return nil
+	}
+	return &index.FlagsTold{HighestModSeq: b.HighestModSeq, Keywords: b.Keywords, Chunks: t.chunks}
 }
 
 // flagChunk changes the entries of one chunk and tells whether any was changed.

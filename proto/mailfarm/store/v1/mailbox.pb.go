@@ -1883,6 +1883,8 @@ type FlagRequest struct {
 	// unchanged_since 0 is none; RFC 7162 §3.1.3.
 	UnchangedSince    uint64 `protobuf:"varint,6,opt,name=unchanged_since,json=unchangedSince,proto3" json:"unchanged_since,omitempty"`
 	HasUnchangedSince bool   `protobuf:"varint,7,opt,name=has_unchanged_since,json=hasUnchangedSince,proto3" json:"has_unchanged_since,omitempty"`
+	// since_mod_seq is up to which MODSEQ the caller knows the mailbox, so that he is told the rest; 0: he wants nothing told.
+	SinceModSeq uint64 `protobuf:"varint,8,opt,name=since_mod_seq,json=sinceModSeq,proto3" json:"since_mod_seq,omitempty"`
 	// actor as in ListRequest.
 	Actor         uint64 `protobuf:"fixed64,15,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1968,6 +1970,13 @@ func (x *FlagRequest) GetHasUnchangedSince() bool {
 	return false
 }
 
+func (x *FlagRequest) GetSinceModSeq() uint64 {
+	if x != nil {
+		return x.SinceModSeq
+	}
+	return 0
+}
+
 func (x *FlagRequest) GetActor() uint64 {
 	if x != nil {
 		return x.Actor
@@ -1980,7 +1989,10 @@ type FlagResponse struct {
 	// mod_seq is the account's after the change; that of every changed entry.
 	ModSeq uint64 `protobuf:"varint,1,opt,name=mod_seq,json=modSeq,proto3" json:"mod_seq,omitempty"`
 	// modified are the UIDs that failed unchanged_since, packed.
-	Modified      []byte `protobuf:"bytes,2,opt,name=modified,proto3" json:"modified,omitempty"`
+	Modified []byte `protobuf:"bytes,2,opt,name=modified,proto3" json:"modified,omitempty"`
+	// told is all that changed in the mailbox after since_mod_seq. Unset where others changed it too, where it is much, or where
+	// flags are actor's own: ask for a Snapshot.
+	Told          *FlagsTold `protobuf:"bytes,3,opt,name=told,proto3" json:"told,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2029,6 +2041,76 @@ func (x *FlagResponse) GetModified() []byte {
 	return nil
 }
 
+func (x *FlagResponse) GetTold() *FlagsTold {
+	if x != nil {
+		return x.Told
+	}
+	return nil
+}
+
+// FlagsTold are flags as a change left them; whoever knew the mailbox before has all of it with them.
+type FlagsTold struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	HighestModSeq uint64                 `protobuf:"varint,1,opt,name=highest_mod_seq,json=highestModSeq,proto3" json:"highest_mod_seq,omitempty"`
+	// chunks that changed, in the order of their UIDs: first_uid, max_mod_seq, flags and mod_seqs alone.
+	Chunks []*Chunk `protobuf:"bytes,2,rep,name=chunks,proto3" json:"chunks,omitempty"`
+	// keywords are the mailbox's.
+	Keywords      []string `protobuf:"bytes,3,rep,name=keywords,proto3" json:"keywords,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FlagsTold) Reset() {
+	*x = FlagsTold{}
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FlagsTold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FlagsTold) ProtoMessage() {}
+
+func (x *FlagsTold) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FlagsTold.ProtoReflect.Descriptor instead.
+func (*FlagsTold) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *FlagsTold) GetHighestModSeq() uint64 {
+	if x != nil {
+		return x.HighestModSeq
+	}
+	return 0
+}
+
+func (x *FlagsTold) GetChunks() []*Chunk {
+	if x != nil {
+		return x.Chunks
+	}
+	return nil
+}
+
+func (x *FlagsTold) GetKeywords() []string {
+	if x != nil {
+		return x.Keywords
+	}
+	return nil
+}
+
 type CopyRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Account uint64                 `protobuf:"fixed64,1,opt,name=account,proto3" json:"account,omitempty"`
@@ -2044,7 +2126,7 @@ type CopyRequest struct {
 
 func (x *CopyRequest) Reset() {
 	*x = CopyRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[27]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2056,7 +2138,7 @@ func (x *CopyRequest) String() string {
 func (*CopyRequest) ProtoMessage() {}
 
 func (x *CopyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[27]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2069,7 +2151,7 @@ func (x *CopyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyRequest.ProtoReflect.Descriptor instead.
 func (*CopyRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{27}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CopyRequest) GetAccount() uint64 {
@@ -2119,7 +2201,7 @@ type CopyResponse struct {
 
 func (x *CopyResponse) Reset() {
 	*x = CopyResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[28]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2131,7 +2213,7 @@ func (x *CopyResponse) String() string {
 func (*CopyResponse) ProtoMessage() {}
 
 func (x *CopyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[28]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2144,7 +2226,7 @@ func (x *CopyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyResponse.ProtoReflect.Descriptor instead.
 func (*CopyResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{28}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CopyResponse) GetUidValidity() uint32 {
@@ -2182,7 +2264,7 @@ type MoveRequest struct {
 
 func (x *MoveRequest) Reset() {
 	*x = MoveRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[29]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2194,7 +2276,7 @@ func (x *MoveRequest) String() string {
 func (*MoveRequest) ProtoMessage() {}
 
 func (x *MoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[29]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2207,7 +2289,7 @@ func (x *MoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRequest.ProtoReflect.Descriptor instead.
 func (*MoveRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{29}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *MoveRequest) GetAccount() uint64 {
@@ -2257,7 +2339,7 @@ type MoveResponse struct {
 
 func (x *MoveResponse) Reset() {
 	*x = MoveResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[30]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2269,7 +2351,7 @@ func (x *MoveResponse) String() string {
 func (*MoveResponse) ProtoMessage() {}
 
 func (x *MoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[30]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2282,7 +2364,7 @@ func (x *MoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveResponse.ProtoReflect.Descriptor instead.
 func (*MoveResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{30}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *MoveResponse) GetUidValidity() uint32 {
@@ -2329,7 +2411,7 @@ type ExpungeRequest struct {
 
 func (x *ExpungeRequest) Reset() {
 	*x = ExpungeRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[31]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2341,7 +2423,7 @@ func (x *ExpungeRequest) String() string {
 func (*ExpungeRequest) ProtoMessage() {}
 
 func (x *ExpungeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[31]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2354,7 +2436,7 @@ func (x *ExpungeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpungeRequest.ProtoReflect.Descriptor instead.
 func (*ExpungeRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{31}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ExpungeRequest) GetAccount() uint64 {
@@ -2402,7 +2484,7 @@ type ExpungeResponse struct {
 
 func (x *ExpungeResponse) Reset() {
 	*x = ExpungeResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[32]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2414,7 +2496,7 @@ func (x *ExpungeResponse) String() string {
 func (*ExpungeResponse) ProtoMessage() {}
 
 func (x *ExpungeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[32]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2427,7 +2509,7 @@ func (x *ExpungeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpungeResponse.ProtoReflect.Descriptor instead.
 func (*ExpungeResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{32}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ExpungeResponse) GetExpunged() []byte {
@@ -2458,7 +2540,7 @@ type AppendRequest struct {
 
 func (x *AppendRequest) Reset() {
 	*x = AppendRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[33]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2470,7 +2552,7 @@ func (x *AppendRequest) String() string {
 func (*AppendRequest) ProtoMessage() {}
 
 func (x *AppendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[33]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2483,7 +2565,7 @@ func (x *AppendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendRequest.ProtoReflect.Descriptor instead.
 func (*AppendRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{33}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AppendRequest) GetPart() isAppendRequest_Part {
@@ -2568,7 +2650,7 @@ type AppendStart struct {
 
 func (x *AppendStart) Reset() {
 	*x = AppendStart{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[34]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2580,7 +2662,7 @@ func (x *AppendStart) String() string {
 func (*AppendStart) ProtoMessage() {}
 
 func (x *AppendStart) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[34]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2593,7 +2675,7 @@ func (x *AppendStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendStart.ProtoReflect.Descriptor instead.
 func (*AppendStart) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{34}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AppendStart) GetAccount() uint64 {
@@ -2677,7 +2759,7 @@ type AppendResponse struct {
 
 func (x *AppendResponse) Reset() {
 	*x = AppendResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[35]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2689,7 +2771,7 @@ func (x *AppendResponse) String() string {
 func (*AppendResponse) ProtoMessage() {}
 
 func (x *AppendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[35]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2702,7 +2784,7 @@ func (x *AppendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendResponse.ProtoReflect.Descriptor instead.
 func (*AppendResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{35}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AppendResponse) GetUidValidity() uint32 {
@@ -2735,7 +2817,7 @@ type CountersRequest struct {
 
 func (x *CountersRequest) Reset() {
 	*x = CountersRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[36]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2747,7 +2829,7 @@ func (x *CountersRequest) String() string {
 func (*CountersRequest) ProtoMessage() {}
 
 func (x *CountersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[36]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2760,7 +2842,7 @@ func (x *CountersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountersRequest.ProtoReflect.Descriptor instead.
 func (*CountersRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{36}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CountersRequest) GetAccounts() []uint64 {
@@ -2780,7 +2862,7 @@ type CountersResponse struct {
 
 func (x *CountersResponse) Reset() {
 	*x = CountersResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[37]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2792,7 +2874,7 @@ func (x *CountersResponse) String() string {
 func (*CountersResponse) ProtoMessage() {}
 
 func (x *CountersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[37]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2805,7 +2887,7 @@ func (x *CountersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountersResponse.ProtoReflect.Descriptor instead.
 func (*CountersResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{37}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CountersResponse) GetModSeqs() []uint64 {
@@ -2824,7 +2906,7 @@ type OpenRequest struct {
 
 func (x *OpenRequest) Reset() {
 	*x = OpenRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[38]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2836,7 +2918,7 @@ func (x *OpenRequest) String() string {
 func (*OpenRequest) ProtoMessage() {}
 
 func (x *OpenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[38]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2849,7 +2931,7 @@ func (x *OpenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenRequest.ProtoReflect.Descriptor instead.
 func (*OpenRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{38}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *OpenRequest) GetRanges() []*BodyRange {
@@ -2869,7 +2951,7 @@ type LocateRequest struct {
 
 func (x *LocateRequest) Reset() {
 	*x = LocateRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[39]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2881,7 +2963,7 @@ func (x *LocateRequest) String() string {
 func (*LocateRequest) ProtoMessage() {}
 
 func (x *LocateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[39]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2894,7 +2976,7 @@ func (x *LocateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateRequest.ProtoReflect.Descriptor instead.
 func (*LocateRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{39}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *LocateRequest) GetBlobIds() [][]byte {
@@ -2914,7 +2996,7 @@ type LocateResponse struct {
 
 func (x *LocateResponse) Reset() {
 	*x = LocateResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[40]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2926,7 +3008,7 @@ func (x *LocateResponse) String() string {
 func (*LocateResponse) ProtoMessage() {}
 
 func (x *LocateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[40]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2939,7 +3021,7 @@ func (x *LocateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocateResponse.ProtoReflect.Descriptor instead.
 func (*LocateResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{40}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *LocateResponse) GetPlaces() [][]byte {
@@ -2963,7 +3045,7 @@ type BodyRange struct {
 
 func (x *BodyRange) Reset() {
 	*x = BodyRange{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[41]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2975,7 +3057,7 @@ func (x *BodyRange) String() string {
 func (*BodyRange) ProtoMessage() {}
 
 func (x *BodyRange) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[41]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2988,7 +3070,7 @@ func (x *BodyRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BodyRange.ProtoReflect.Descriptor instead.
 func (*BodyRange) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{41}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *BodyRange) GetBlobId() []byte {
@@ -3031,7 +3113,7 @@ type OpenResponse struct {
 
 func (x *OpenResponse) Reset() {
 	*x = OpenResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[42]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3043,7 +3125,7 @@ func (x *OpenResponse) String() string {
 func (*OpenResponse) ProtoMessage() {}
 
 func (x *OpenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[42]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3056,7 +3138,7 @@ func (x *OpenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenResponse.ProtoReflect.Descriptor instead.
 func (*OpenResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{42}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *OpenResponse) GetRange() uint32 {
@@ -3084,7 +3166,7 @@ type AcquireRequest struct {
 
 func (x *AcquireRequest) Reset() {
 	*x = AcquireRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[43]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3096,7 +3178,7 @@ func (x *AcquireRequest) String() string {
 func (*AcquireRequest) ProtoMessage() {}
 
 func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[43]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3109,7 +3191,7 @@ func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireRequest.ProtoReflect.Descriptor instead.
 func (*AcquireRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{43}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *AcquireRequest) GetName() string {
@@ -3144,7 +3226,7 @@ type AcquireResponse struct {
 
 func (x *AcquireResponse) Reset() {
 	*x = AcquireResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[44]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3156,7 +3238,7 @@ func (x *AcquireResponse) String() string {
 func (*AcquireResponse) ProtoMessage() {}
 
 func (x *AcquireResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[44]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3169,7 +3251,7 @@ func (x *AcquireResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireResponse.ProtoReflect.Descriptor instead.
 func (*AcquireResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{44}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AcquireResponse) GetTaken() bool {
@@ -3196,7 +3278,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[45]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3208,7 +3290,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[45]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3221,7 +3303,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{45}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ReleaseRequest) GetName() string {
@@ -3246,7 +3328,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[46]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3258,7 +3340,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[46]
+	mi := &file_mailfarm_store_v1_mailbox_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3271,7 +3353,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{46}
+	return file_mailfarm_store_v1_mailbox_proto_rawDescGZIP(), []int{47}
 }
 
 var File_mailfarm_store_v1_mailbox_proto protoreflect.FileDescriptor
@@ -3423,7 +3505,7 @@ const file_mailfarm_store_v1_mailbox_proto_rawDesc = "" +
 	"\x04size\x18\x06 \x01(\x03R\x04size\x12\x1f\n" +
 	"\vreceived_ns\x18\a \x01(\x03R\n" +
 	"receivedNs\x12\x12\n" +
-	"\x04body\x18\b \x01(\fR\x04body\"\x8b\x02\n" +
+	"\x04body\x18\b \x01(\fR\x04body\"\xaf\x02\n" +
 	"\vFlagRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x18\n" +
 	"\amailbox\x18\x02 \x01(\x06R\amailbox\x12\x12\n" +
@@ -3431,11 +3513,17 @@ const file_mailfarm_store_v1_mailbox_proto_rawDesc = "" +
 	"\x04mode\x18\x04 \x01(\x0e2\x1b.mailfarm.store.v1.FlagModeR\x04mode\x12\x14\n" +
 	"\x05flags\x18\x05 \x03(\tR\x05flags\x12'\n" +
 	"\x0funchanged_since\x18\x06 \x01(\x04R\x0eunchangedSince\x12.\n" +
-	"\x13has_unchanged_since\x18\a \x01(\bR\x11hasUnchangedSince\x12\x14\n" +
-	"\x05actor\x18\x0f \x01(\x06R\x05actor\"C\n" +
+	"\x13has_unchanged_since\x18\a \x01(\bR\x11hasUnchangedSince\x12\"\n" +
+	"\rsince_mod_seq\x18\b \x01(\x04R\vsinceModSeq\x12\x14\n" +
+	"\x05actor\x18\x0f \x01(\x06R\x05actor\"u\n" +
 	"\fFlagResponse\x12\x17\n" +
 	"\amod_seq\x18\x01 \x01(\x04R\x06modSeq\x12\x1a\n" +
-	"\bmodified\x18\x02 \x01(\fR\bmodified\"\x83\x01\n" +
+	"\bmodified\x18\x02 \x01(\fR\bmodified\x120\n" +
+	"\x04told\x18\x03 \x01(\v2\x1c.mailfarm.store.v1.FlagsToldR\x04told\"\x81\x01\n" +
+	"\tFlagsTold\x12&\n" +
+	"\x0fhighest_mod_seq\x18\x01 \x01(\x04R\rhighestModSeq\x120\n" +
+	"\x06chunks\x18\x02 \x03(\v2\x18.mailfarm.store.v1.ChunkR\x06chunks\x12\x1a\n" +
+	"\bkeywords\x18\x03 \x03(\tR\bkeywords\"\x83\x01\n" +
 	"\vCopyRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x18\n" +
 	"\amailbox\x18\x02 \x01(\x06R\amailbox\x12\x12\n" +
@@ -3571,7 +3659,7 @@ func file_mailfarm_store_v1_mailbox_proto_rawDescGZIP() []byte {
 }
 
 var file_mailfarm_store_v1_mailbox_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_mailfarm_store_v1_mailbox_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_mailfarm_store_v1_mailbox_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_mailfarm_store_v1_mailbox_proto_goTypes = []any{
 	(DeliverStatus)(0),        // 0: mailfarm.store.v1.DeliverStatus
 	(FlagMode)(0),             // 1: mailfarm.store.v1.FlagMode
@@ -3602,34 +3690,35 @@ var file_mailfarm_store_v1_mailbox_proto_goTypes = []any{
 	(*Email)(nil),             // 26: mailfarm.store.v1.Email
 	(*FlagRequest)(nil),       // 27: mailfarm.store.v1.FlagRequest
 	(*FlagResponse)(nil),      // 28: mailfarm.store.v1.FlagResponse
-	(*CopyRequest)(nil),       // 29: mailfarm.store.v1.CopyRequest
-	(*CopyResponse)(nil),      // 30: mailfarm.store.v1.CopyResponse
-	(*MoveRequest)(nil),       // 31: mailfarm.store.v1.MoveRequest
-	(*MoveResponse)(nil),      // 32: mailfarm.store.v1.MoveResponse
-	(*ExpungeRequest)(nil),    // 33: mailfarm.store.v1.ExpungeRequest
-	(*ExpungeResponse)(nil),   // 34: mailfarm.store.v1.ExpungeResponse
-	(*AppendRequest)(nil),     // 35: mailfarm.store.v1.AppendRequest
-	(*AppendStart)(nil),       // 36: mailfarm.store.v1.AppendStart
-	(*AppendResponse)(nil),    // 37: mailfarm.store.v1.AppendResponse
-	(*CountersRequest)(nil),   // 38: mailfarm.store.v1.CountersRequest
-	(*CountersResponse)(nil),  // 39: mailfarm.store.v1.CountersResponse
-	(*OpenRequest)(nil),       // 40: mailfarm.store.v1.OpenRequest
-	(*LocateRequest)(nil),     // 41: mailfarm.store.v1.LocateRequest
-	(*LocateResponse)(nil),    // 42: mailfarm.store.v1.LocateResponse
-	(*BodyRange)(nil),         // 43: mailfarm.store.v1.BodyRange
-	(*OpenResponse)(nil),      // 44: mailfarm.store.v1.OpenResponse
-	(*AcquireRequest)(nil),    // 45: mailfarm.store.v1.AcquireRequest
-	(*AcquireResponse)(nil),   // 46: mailfarm.store.v1.AcquireResponse
-	(*ReleaseRequest)(nil),    // 47: mailfarm.store.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),   // 48: mailfarm.store.v1.ReleaseResponse
-	(*v1.Overlay)(nil),        // 49: mailfarm.mail.v1.Overlay
-	(*v1.Accepted)(nil),       // 50: mailfarm.mail.v1.Accepted
+	(*FlagsTold)(nil),         // 29: mailfarm.store.v1.FlagsTold
+	(*CopyRequest)(nil),       // 30: mailfarm.store.v1.CopyRequest
+	(*CopyResponse)(nil),      // 31: mailfarm.store.v1.CopyResponse
+	(*MoveRequest)(nil),       // 32: mailfarm.store.v1.MoveRequest
+	(*MoveResponse)(nil),      // 33: mailfarm.store.v1.MoveResponse
+	(*ExpungeRequest)(nil),    // 34: mailfarm.store.v1.ExpungeRequest
+	(*ExpungeResponse)(nil),   // 35: mailfarm.store.v1.ExpungeResponse
+	(*AppendRequest)(nil),     // 36: mailfarm.store.v1.AppendRequest
+	(*AppendStart)(nil),       // 37: mailfarm.store.v1.AppendStart
+	(*AppendResponse)(nil),    // 38: mailfarm.store.v1.AppendResponse
+	(*CountersRequest)(nil),   // 39: mailfarm.store.v1.CountersRequest
+	(*CountersResponse)(nil),  // 40: mailfarm.store.v1.CountersResponse
+	(*OpenRequest)(nil),       // 41: mailfarm.store.v1.OpenRequest
+	(*LocateRequest)(nil),     // 42: mailfarm.store.v1.LocateRequest
+	(*LocateResponse)(nil),    // 43: mailfarm.store.v1.LocateResponse
+	(*BodyRange)(nil),         // 44: mailfarm.store.v1.BodyRange
+	(*OpenResponse)(nil),      // 45: mailfarm.store.v1.OpenResponse
+	(*AcquireRequest)(nil),    // 46: mailfarm.store.v1.AcquireRequest
+	(*AcquireResponse)(nil),   // 47: mailfarm.store.v1.AcquireResponse
+	(*ReleaseRequest)(nil),    // 48: mailfarm.store.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),   // 49: mailfarm.store.v1.ReleaseResponse
+	(*v1.Overlay)(nil),        // 50: mailfarm.mail.v1.Overlay
+	(*v1.Accepted)(nil),       // 51: mailfarm.mail.v1.Accepted
 }
 var file_mailfarm_store_v1_mailbox_proto_depIdxs = []int32{
 	3,  // 0: mailfarm.store.v1.DeliverRequest.deliveries:type_name -> mailfarm.store.v1.Delivery
-	49, // 1: mailfarm.store.v1.Delivery.overlay:type_name -> mailfarm.mail.v1.Overlay
+	50, // 1: mailfarm.store.v1.Delivery.overlay:type_name -> mailfarm.mail.v1.Overlay
 	4,  // 2: mailfarm.store.v1.Delivery.placements:type_name -> mailfarm.store.v1.Placement
-	50, // 3: mailfarm.store.v1.Delivery.children:type_name -> mailfarm.mail.v1.Accepted
+	51, // 3: mailfarm.store.v1.Delivery.children:type_name -> mailfarm.mail.v1.Accepted
 	6,  // 4: mailfarm.store.v1.DeliverResponse.results:type_name -> mailfarm.store.v1.DeliverResult
 	0,  // 5: mailfarm.store.v1.DeliverResult.status:type_name -> mailfarm.store.v1.DeliverStatus
 	7,  // 6: mailfarm.store.v1.ListResponse.mailboxes:type_name -> mailfarm.store.v1.Mailbox
@@ -3639,54 +3728,56 @@ var file_mailfarm_store_v1_mailbox_proto_depIdxs = []int32{
 	7,  // 10: mailfarm.store.v1.SnapshotResponse.mailbox:type_name -> mailfarm.store.v1.Mailbox
 	23, // 11: mailfarm.store.v1.SnapshotResponse.chunks:type_name -> mailfarm.store.v1.Chunk
 	26, // 12: mailfarm.store.v1.EmailsResponse.emails:type_name -> mailfarm.store.v1.Email
-	49, // 13: mailfarm.store.v1.Email.overlay:type_name -> mailfarm.mail.v1.Overlay
+	50, // 13: mailfarm.store.v1.Email.overlay:type_name -> mailfarm.mail.v1.Overlay
 	1,  // 14: mailfarm.store.v1.FlagRequest.mode:type_name -> mailfarm.store.v1.FlagMode
-	36, // 15: mailfarm.store.v1.AppendRequest.start:type_name -> mailfarm.store.v1.AppendStart
-	43, // 16: mailfarm.store.v1.OpenRequest.ranges:type_name -> mailfarm.store.v1.BodyRange
-	49, // 17: mailfarm.store.v1.BodyRange.overlay:type_name -> mailfarm.mail.v1.Overlay
-	2,  // 18: mailfarm.store.v1.Mailboxes.Deliver:input_type -> mailfarm.store.v1.DeliverRequest
-	8,  // 19: mailfarm.store.v1.Mailboxes.List:input_type -> mailfarm.store.v1.ListRequest
-	10, // 20: mailfarm.store.v1.Mailboxes.Find:input_type -> mailfarm.store.v1.FindRequest
-	13, // 21: mailfarm.store.v1.Mailboxes.Create:input_type -> mailfarm.store.v1.CreateRequest
-	15, // 22: mailfarm.store.v1.Mailboxes.Delete:input_type -> mailfarm.store.v1.DeleteRequest
-	17, // 23: mailfarm.store.v1.Mailboxes.Rename:input_type -> mailfarm.store.v1.RenameRequest
-	19, // 24: mailfarm.store.v1.Mailboxes.Subscribe:input_type -> mailfarm.store.v1.SubscribeRequest
-	21, // 25: mailfarm.store.v1.Mailboxes.Snapshot:input_type -> mailfarm.store.v1.SnapshotRequest
-	24, // 26: mailfarm.store.v1.Mailboxes.Emails:input_type -> mailfarm.store.v1.EmailsRequest
-	27, // 27: mailfarm.store.v1.Mailboxes.Flag:input_type -> mailfarm.store.v1.FlagRequest
-	29, // 28: mailfarm.store.v1.Mailboxes.Copy:input_type -> mailfarm.store.v1.CopyRequest
-	31, // 29: mailfarm.store.v1.Mailboxes.Move:input_type -> mailfarm.store.v1.MoveRequest
-	33, // 30: mailfarm.store.v1.Mailboxes.Expunge:input_type -> mailfarm.store.v1.ExpungeRequest
-	35, // 31: mailfarm.store.v1.Mailboxes.Append:input_type -> mailfarm.store.v1.AppendRequest
-	38, // 32: mailfarm.store.v1.Mailboxes.Counters:input_type -> mailfarm.store.v1.CountersRequest
-	40, // 33: mailfarm.store.v1.Bodies.Open:input_type -> mailfarm.store.v1.OpenRequest
-	41, // 34: mailfarm.store.v1.Bodies.Locate:input_type -> mailfarm.store.v1.LocateRequest
-	45, // 35: mailfarm.store.v1.Leases.Acquire:input_type -> mailfarm.store.v1.AcquireRequest
-	47, // 36: mailfarm.store.v1.Leases.Release:input_type -> mailfarm.store.v1.ReleaseRequest
-	5,  // 37: mailfarm.store.v1.Mailboxes.Deliver:output_type -> mailfarm.store.v1.DeliverResponse
-	9,  // 38: mailfarm.store.v1.Mailboxes.List:output_type -> mailfarm.store.v1.ListResponse
-	11, // 39: mailfarm.store.v1.Mailboxes.Find:output_type -> mailfarm.store.v1.FindResponse
-	14, // 40: mailfarm.store.v1.Mailboxes.Create:output_type -> mailfarm.store.v1.CreateResponse
-	16, // 41: mailfarm.store.v1.Mailboxes.Delete:output_type -> mailfarm.store.v1.DeleteResponse
-	18, // 42: mailfarm.store.v1.Mailboxes.Rename:output_type -> mailfarm.store.v1.RenameResponse
-	20, // 43: mailfarm.store.v1.Mailboxes.Subscribe:output_type -> mailfarm.store.v1.SubscribeResponse
-	22, // 44: mailfarm.store.v1.Mailboxes.Snapshot:output_type -> mailfarm.store.v1.SnapshotResponse
-	25, // 45: mailfarm.store.v1.Mailboxes.Emails:output_type -> mailfarm.store.v1.EmailsResponse
-	28, // 46: mailfarm.store.v1.Mailboxes.Flag:output_type -> mailfarm.store.v1.FlagResponse
-	30, // 47: mailfarm.store.v1.Mailboxes.Copy:output_type -> mailfarm.store.v1.CopyResponse
-	32, // 48: mailfarm.store.v1.Mailboxes.Move:output_type -> mailfarm.store.v1.MoveResponse
-	34, // 49: mailfarm.store.v1.Mailboxes.Expunge:output_type -> mailfarm.store.v1.ExpungeResponse
-	37, // 50: mailfarm.store.v1.Mailboxes.Append:output_type -> mailfarm.store.v1.AppendResponse
-	39, // 51: mailfarm.store.v1.Mailboxes.Counters:output_type -> mailfarm.store.v1.CountersResponse
-	44, // 52: mailfarm.store.v1.Bodies.Open:output_type -> mailfarm.store.v1.OpenResponse
-	42, // 53: mailfarm.store.v1.Bodies.Locate:output_type -> mailfarm.store.v1.LocateResponse
-	46, // 54: mailfarm.store.v1.Leases.Acquire:output_type -> mailfarm.store.v1.AcquireResponse
-	48, // 55: mailfarm.store.v1.Leases.Release:output_type -> mailfarm.store.v1.ReleaseResponse
-	37, // [37:56] is the sub-list for method output_type
-	18, // [18:37] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	29, // 15: mailfarm.store.v1.FlagResponse.told:type_name -> mailfarm.store.v1.FlagsTold
+	23, // 16: mailfarm.store.v1.FlagsTold.chunks:type_name -> mailfarm.store.v1.Chunk
+	37, // 17: mailfarm.store.v1.AppendRequest.start:type_name -> mailfarm.store.v1.AppendStart
+	44, // 18: mailfarm.store.v1.OpenRequest.ranges:type_name -> mailfarm.store.v1.BodyRange
+	50, // 19: mailfarm.store.v1.BodyRange.overlay:type_name -> mailfarm.mail.v1.Overlay
+	2,  // 20: mailfarm.store.v1.Mailboxes.Deliver:input_type -> mailfarm.store.v1.DeliverRequest
+	8,  // 21: mailfarm.store.v1.Mailboxes.List:input_type -> mailfarm.store.v1.ListRequest
+	10, // 22: mailfarm.store.v1.Mailboxes.Find:input_type -> mailfarm.store.v1.FindRequest
+	13, // 23: mailfarm.store.v1.Mailboxes.Create:input_type -> mailfarm.store.v1.CreateRequest
+	15, // 24: mailfarm.store.v1.Mailboxes.Delete:input_type -> mailfarm.store.v1.DeleteRequest
+	17, // 25: mailfarm.store.v1.Mailboxes.Rename:input_type -> mailfarm.store.v1.RenameRequest
+	19, // 26: mailfarm.store.v1.Mailboxes.Subscribe:input_type -> mailfarm.store.v1.SubscribeRequest
+	21, // 27: mailfarm.store.v1.Mailboxes.Snapshot:input_type -> mailfarm.store.v1.SnapshotRequest
+	24, // 28: mailfarm.store.v1.Mailboxes.Emails:input_type -> mailfarm.store.v1.EmailsRequest
+	27, // 29: mailfarm.store.v1.Mailboxes.Flag:input_type -> mailfarm.store.v1.FlagRequest
+	30, // 30: mailfarm.store.v1.Mailboxes.Copy:input_type -> mailfarm.store.v1.CopyRequest
+	32, // 31: mailfarm.store.v1.Mailboxes.Move:input_type -> mailfarm.store.v1.MoveRequest
+	34, // 32: mailfarm.store.v1.Mailboxes.Expunge:input_type -> mailfarm.store.v1.ExpungeRequest
+	36, // 33: mailfarm.store.v1.Mailboxes.Append:input_type -> mailfarm.store.v1.AppendRequest
+	39, // 34: mailfarm.store.v1.Mailboxes.Counters:input_type -> mailfarm.store.v1.CountersRequest
+	41, // 35: mailfarm.store.v1.Bodies.Open:input_type -> mailfarm.store.v1.OpenRequest
+	42, // 36: mailfarm.store.v1.Bodies.Locate:input_type -> mailfarm.store.v1.LocateRequest
+	46, // 37: mailfarm.store.v1.Leases.Acquire:input_type -> mailfarm.store.v1.AcquireRequest
+	48, // 38: mailfarm.store.v1.Leases.Release:input_type -> mailfarm.store.v1.ReleaseRequest
+	5,  // 39: mailfarm.store.v1.Mailboxes.Deliver:output_type -> mailfarm.store.v1.DeliverResponse
+	9,  // 40: mailfarm.store.v1.Mailboxes.List:output_type -> mailfarm.store.v1.ListResponse
+	11, // 41: mailfarm.store.v1.Mailboxes.Find:output_type -> mailfarm.store.v1.FindResponse
+	14, // 42: mailfarm.store.v1.Mailboxes.Create:output_type -> mailfarm.store.v1.CreateResponse
+	16, // 43: mailfarm.store.v1.Mailboxes.Delete:output_type -> mailfarm.store.v1.DeleteResponse
+	18, // 44: mailfarm.store.v1.Mailboxes.Rename:output_type -> mailfarm.store.v1.RenameResponse
+	20, // 45: mailfarm.store.v1.Mailboxes.Subscribe:output_type -> mailfarm.store.v1.SubscribeResponse
+	22, // 46: mailfarm.store.v1.Mailboxes.Snapshot:output_type -> mailfarm.store.v1.SnapshotResponse
+	25, // 47: mailfarm.store.v1.Mailboxes.Emails:output_type -> mailfarm.store.v1.EmailsResponse
+	28, // 48: mailfarm.store.v1.Mailboxes.Flag:output_type -> mailfarm.store.v1.FlagResponse
+	31, // 49: mailfarm.store.v1.Mailboxes.Copy:output_type -> mailfarm.store.v1.CopyResponse
+	33, // 50: mailfarm.store.v1.Mailboxes.Move:output_type -> mailfarm.store.v1.MoveResponse
+	35, // 51: mailfarm.store.v1.Mailboxes.Expunge:output_type -> mailfarm.store.v1.ExpungeResponse
+	38, // 52: mailfarm.store.v1.Mailboxes.Append:output_type -> mailfarm.store.v1.AppendResponse
+	40, // 53: mailfarm.store.v1.Mailboxes.Counters:output_type -> mailfarm.store.v1.CountersResponse
+	45, // 54: mailfarm.store.v1.Bodies.Open:output_type -> mailfarm.store.v1.OpenResponse
+	43, // 55: mailfarm.store.v1.Bodies.Locate:output_type -> mailfarm.store.v1.LocateResponse
+	47, // 56: mailfarm.store.v1.Leases.Acquire:output_type -> mailfarm.store.v1.AcquireResponse
+	49, // 57: mailfarm.store.v1.Leases.Release:output_type -> mailfarm.store.v1.ReleaseResponse
+	39, // [39:58] is the sub-list for method output_type
+	20, // [20:39] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_mailfarm_store_v1_mailbox_proto_init() }
@@ -3694,7 +3785,7 @@ func file_mailfarm_store_v1_mailbox_proto_init() {
 	if File_mailfarm_store_v1_mailbox_proto != nil {
 		return
 	}
-	file_mailfarm_store_v1_mailbox_proto_msgTypes[33].OneofWrappers = []any{
+	file_mailfarm_store_v1_mailbox_proto_msgTypes[34].OneofWrappers = []any{
 		(*AppendRequest_Start)(nil),
 		(*AppendRequest_Data)(nil),
 		(*AppendRequest_End)(nil),
@@ -3705,7 +3796,7 @@ func file_mailfarm_store_v1_mailbox_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailfarm_store_v1_mailbox_proto_rawDesc), len(file_mailfarm_store_v1_mailbox_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   47,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
