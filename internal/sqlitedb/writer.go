@@ -3,6 +3,7 @@ package sqlitedb
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -100,18 +101,32 @@ func (w *writer) commit(batch []*job, first *job) []*job {
 		return append(batch, first)
 	}
 	for j := first; j != nil; j = w.next(len(batch), start) {
-		j.err = w.runOne(j)
 		batch = append(batch, j)
+		if len(batch) == 1 {
+			// Behind nothing: undoing it undoes the transaction, and no savepoint is needed.
+			if j.err = protect(j.fn, w.tx); j.err != nil {
+				return w.undo(batch, j.err)
+			}
+			continue
+		}
+		if err := w.runOne(j); err != nil {
+			return w.undo(batch, err)
+		}
 	}
 	if _, err := w.tx.Exec("COMMIT"); err != nil {
-		// What failed already keeps its own reason.
-		for _, j := range batch {
-			if j.err == nil {
-				j.err = fmt.Errorf("commit: %w", err)
-			}
-		}
-		w.tx.Exec("ROLLBACK") // an error here means that SQLite rolled back by itself
+		return w.undo(batch, fmt.Errorf("commit: %w", err))
 	}
+	return batch
+}
+
+// undo undoes the whole transaction; what failed already keeps its own reason.
+func (w *writer) undo(batch []*job, because error) []*job {
+	for _, j := range batch {
+		if j.err == nil {
+			j.err = because
+		}
+	}
+	w.tx.Exec("ROLLBACK") // an error here means that SQLite rolled back by itself
 	return batch
 }
 
@@ -128,21 +143,22 @@ func (w *writer) next(size int, start time.Time) *job {
 	}
 }
 
-// runOne runs a job in a savepoint, so that its failure undoes it alone.
+// runOne runs a job in a savepoint, so that its failure undoes it alone. An error is of the transaction, of which nothing can be
+// kept then: SQLite undoes all of it by itself after some errors, a full disk among them.
 func (w *writer) runOne(j *job) error {
 	if _, err := w.tx.Exec("SAVEPOINT job"); err != nil {
 		return fmt.Errorf("savepoint: %w", err)
 	}
-	err := protect(j.fn, w.tx)
-	if err != nil {
-		if _, undo := w.tx.Exec("ROLLBACK TO job"); undo != nil {
-			return fmt.Errorf("%w (and undoing it: %w)", err, undo)
+	j.err = protect(j.fn, w.tx)
+	if j.err != nil {
+		if _, err := w.tx.Exec("ROLLBACK TO job"); err != nil {
+			return fmt.Errorf("undo another write of the transaction: %w", errors.Join(err, j.err))
 		}
 	}
-	if _, release := w.tx.Exec("RELEASE job"); release != nil && err == nil {
-		return fmt.Errorf("release: %w", release)
+	if _, err := w.tx.Exec("RELEASE job"); err != nil {
+		return fmt.Errorf("release: %w", err)
 	}
-	return err
+	return nil
 }
 
 // protect turns a panic in a job into its error: it must not take the writer with it.

@@ -1,9 +1,13 @@
 package sqlite
 
 import (
+	"errors"
+	"io/fs"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/mailfarm/mailfarm/internal/index"
 	"github.com/mailfarm/mailfarm/internal/index/unit"
@@ -62,6 +66,95 @@ func TestTombstonesNameEmails(t *testing.T) {
 	}
 }
 
+// TestChunksOfOlderSchema: entries that an older program wrote are there after its file was brought up to date.
+func TestChunksOfOlderSchema(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index.db")
+	older := fstest.MapFS{}
+	files, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		data, err := migrations.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if base := filepath.Base(name); base < "00019" {
+			older[base] = &fstest.MapFile{Data: data}
+		}
+	}
+	db, err := sqlitedb.Open(t.Context(), path, older, sqlitedb.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []mailbox.Entry
+	err = db.Write(t.Context(), func(tx *sqlitedb.Tx) error {
+		for _, query := range []string{
+			"INSERT INTO account (account, timeline, mod_seq, uid_validity, messages, size) VALUES (1, 1, 9, 1, 600, 6000)",
+			`INSERT INTO mailbox (account, mailbox, name, special_use, uid_validity, uid_next, highest_mod_seq, purged_mod_seq, messages, unseen,
+				deleted, size, recent_uid, keywords) VALUES (1, 5, 'INBOX', '', 1, 601, 9, 0, 600, 600, 0, 6000, 1, '')`,
+		} {
+			if _, err := tx.Exec(query); err != nil {
+				return err
+			}
+		}
+		for first := mailbox.UID(1); first < 600; first += 200 {
+			c := mailbox.Chunk{FirstUID: first}
+			for uid := first; uid < first+200; uid++ {
+				e := mailbox.Entry{UID: uid, ModSeq: mailbox.ModSeq(uid % 9), Email: mailbox.EmailID(7 * uid), Size: 10, Received: int64(uid), Saved: 1e9 + int64(uid)}
+				c.Add(e)
+				want = append(want, e)
+			}
+			p := c.Pack()
+			if _, err := tx.Exec(`INSERT INTO chunk (account, mailbox, first_uid, max_mod_seq, uids, flags, mod_seqs, emails, sizes, received, saved)
+				VALUES (1, 5, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, int64(p.FirstUID), int64(p.MaxModSeq), p.UIDs, p.Flags, p.ModSeqs, p.Emails, p.Sizes,
+				p.Received, p.Saved); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(t.Context(), path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	entries := func() (got []mailbox.Entry) {
+		err := d.Mailboxes().Snapshot(t.Context(), index.SnapshotQuery{Account: 1, Mailbox: 5}, func(p *index.Page) error {
+			for i := range p.Chunks {
+				var c mailbox.Chunk
+				if err := c.Unpack(&p.Chunks[i]); err != nil {
+					return err
+				}
+				for k := range c.Len() {
+					got = append(got, c.At(k))
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if got := entries(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	r, err := d.Mailboxes().Flag(t.Context(), index.FlagChange{Account: 1, Mailbox: 5, UIDs: wholeFolder, Mode: index.AddFlags, Flags: []string{`\Seen`}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range want {
+		want[i].Flags, want[i].ModSeq = mailbox.Seen, r.ModSeq
+	}
+	if got := entries(); !reflect.DeepEqual(got, want) {
+		t.Errorf("flagged: got %v, want %v", got, want)
+	}
+}
+
 // TestPlans shows that the queries which must be quick in a large mailbox go by the index meant for them.
 func TestPlans(t *testing.T) {
 	d := open(t, Options{})
@@ -70,11 +163,13 @@ func TestPlans(t *testing.T) {
 		args              int
 	}{
 		{"whole snapshot", wholeChunks,
-			"SEARCH chunk USING PRIMARY KEY (account=? AND mailbox=?)", 3},
+			"SEARCH chunk USING INDEX sqlite_autoindex_chunk_1 (account=? AND mailbox=?)", 3},
 		{"snapshot since", chunksSince,
 			"SEARCH chunk USING INDEX chunk_by_mod_seq (account=? AND mailbox=? AND max_mod_seq>?)|USE TEMP B-TREE FOR ORDER BY", 3},
 		{"last chunk", "SELECT first_uid FROM chunk WHERE account = ? AND mailbox = ? ORDER BY first_uid DESC LIMIT 1",
-			"SEARCH chunk USING PRIMARY KEY (account=? AND mailbox=?)", 2},
+			"SEARCH chunk USING COVERING INDEX sqlite_autoindex_chunk_1 (account=? AND mailbox=?)", 2},
+		{"chunk of a UID", "SELECT " + chunkColumns + " FROM chunk WHERE account = ?1 AND mailbox = ?2 AND first_uid >= ?3 AND first_uid <= ?3 ORDER BY first_uid",
+			"SEARCH chunk USING INDEX sqlite_autoindex_chunk_1 (account=? AND mailbox=? AND first_uid>? AND first_uid<?)", 3},
 		{"mailbox by name", "SELECT " + unit.BoxColumns + " FROM mailbox WHERE account = ? AND name = ?",
 			"SEARCH mailbox USING INDEX mailbox_by_name (account=? AND name=?)", 2},
 		{"emails", emailsQuery + "= ?", "SEARCH email USING INTEGER PRIMARY KEY (rowid=?)", 2},
