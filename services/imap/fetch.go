@@ -171,16 +171,12 @@ func (f *fetcher) setSeen(seqs wire.Set) error {
 	}
 	ctx, cancel := s.call()
 	defer cancel()
-	_, err := s.svc.deps.Mailboxes.Flag(ctx, &storev1.FlagRequest{
-		Account: s.sel.owner(), Actor: uint64(s.account), Mailbox: uint64(s.sel.snap.ID), Uids: packUIDs(uids),
-		Mode: storev1.FlagMode_FLAG_MODE_ADD, Flags: []string{`\Seen`},
-	})
+	_, err := s.flag(ctx, &storev1.FlagRequest{Uids: packUIDs(uids), Mode: storev1.FlagMode_FLAG_MODE_ADD, Flags: []string{`\Seen`}})
 	if err != nil {
 		// Reading goes on; the message stays unseen.
 		s.log.Warn("flag not set", obs.Mailbox(s.sel.name), obs.Error(err))
 		return nil
 	}
-	s.dirty.Store(true)
 	err = s.tellChanges(true, func(ch view.Change) bool {
 		return !uids.Contains(uint32(ch.UID)) || ch.New != ch.Old|mailbox.Seen
 	})

@@ -52,20 +52,14 @@ func (s *session) storeThese(l *wire.Lexer, uid bool) (reply, error) {
 		return reply{}, nil
 	}
 	var resp *storev1.FlagResponse
-	since := s.sel.box.Current().HighestModSeq
 	err = s.working(uids.Count(), func(ctx context.Context) (err error) {
-		resp, err = s.svc.deps.Mailboxes.Flag(ctx, &storev1.FlagRequest{
-			Account: s.sel.owner(), Actor: uint64(s.account), Mailbox: uint64(s.sel.snap.ID), Uids: packUIDs(uids), Mode: req.mode, Flags: req.flags,
-			UnchangedSince: req.unchangedSince, HasUnchangedSince: req.conditional,
-			SinceModSeq: uint64(since),
+		resp, err = s.flag(ctx, &storev1.FlagRequest{
+			Uids: packUIDs(uids), Mode: req.mode, Flags: req.flags, UnchangedSince: req.unchangedSince, HasUnchangedSince: req.conditional,
 		})
 		return err
 	})
 	if err != nil {
 		return reply{}, err
-	}
-	if !s.sel.box.Flagged(s.ctx, since, resp.GetTold()) {
-		s.dirty.Store(true)
 	}
 	modified, err := unpackUIDs(resp.GetModified())
 	if err != nil {
@@ -82,6 +76,17 @@ func (s *session) storeThese(l *wire.Lexer, uid bool) (reply, error) {
 		failed = s.sel.snap.Seqs(modified)
 	}
 	return s.limited(okCode("MODIFIED "+string(wire.AppendSet(nil, failed)), "some had changed"), limit), nil
+}
+
+// flag changes flags in the selected mailbox. What became of it is known then, or asked for by whoever tells the client.
+func (s *session) flag(ctx context.Context, req *storev1.FlagRequest) (*storev1.FlagResponse, error) {
+	since := s.sel.box.Current().HighestModSeq
+	req.Account, req.Actor, req.Mailbox, req.SinceModSeq = s.sel.owner(), uint64(s.account), uint64(s.sel.snap.ID), uint64(since)
+	resp, err := s.svc.deps.Mailboxes.Flag(ctx, req)
+	if err == nil && !s.sel.box.Flagged(ctx, since, resp.GetTold()) {
+		s.dirty.Store(true)
+	}
+	return resp, err
 }
 
 func (s *session) parseStore(l *wire.Lexer, uid bool) (*storeRequest, error) {
