@@ -269,18 +269,21 @@ func (r *rows) DropBox(b *unit.Box) error {
 }
 
 func (r *rows) PutChunk(b *unit.Box, p *mailbox.Packed, _ bool) error {
+	r.loaded = nil
 	delete(r.tails, boxKey{b.Account.ID, b.ID})
 	r.pending.chunks.add(b, p)
 	return nil
 }
 
 func (r *rows) PutFlags(b *unit.Box, p *mailbox.Packed) error {
+	r.loaded = nil
 	delete(r.tails, boxKey{b.Account.ID, b.ID})
 	r.pending.flags.add(b, p)
 	return nil
 }
 
 func (r *rows) DropChunk(b *unit.Box, first mailbox.UID) error {
+	r.loaded = nil
 	delete(r.tails, boxKey{b.Account.ID, b.ID})
 	r.pending.gone.add(b, &mailbox.Packed{FirstUID: first})
 	return nil

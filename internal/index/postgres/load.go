@@ -29,6 +29,18 @@ type load struct {
 	deliveries []index.Delivery
 	// operation is looked for.
 	operation *operationKey
+	// chunks are read of one of boxes, behind its account's lock.
+	chunks *chunksKey
+	// copies asks whether there are condemned bodies at all.
+	copies bool
+}
+
+// chunksKey names the chunks that may have entries in uids.
+type chunksKey struct {
+	box  boxKey
+	uids mailbox.UIDSet
+	// flags leaves out the columns that UnpackFlags does not need.
+	flags bool
 }
 
 type nameKey struct {
@@ -83,6 +95,15 @@ func (d *DB) load(tx *pgdb.Tx, want load) (*rows, error) {
 		r.queueCondemned(b, want.bodies)
 	}
 	r.queueThreads(b, want.threads)
+	if want.chunks != nil {
+		r.queueChunks(b, *want.chunks)
+	}
+	if want.copies {
+		b.Queue(readAnyCondemned).QueryRow(func(row pgx.Row) error {
+			r.anyCondemned = new(bool)
+			return row.Scan(r.anyCondemned)
+		})
+	}
 	if want.operation != nil {
 		r.queueDone(b, *want.operation)
 	}

@@ -182,7 +182,8 @@ func (m *Mailboxes) Append(ctx context.Context, id mailbox.AccountID, name strin
 
 // Copy is index.Mailboxes'.
 func (m *Mailboxes) Copy(ctx context.Context, id mailbox.AccountID, source mailbox.ID, uids mailbox.UIDSet, target string) (index.CopyResult, error) {
-	r, err := write(ctx, m.d, load{accounts: one(id), names: []nameKey{{id, target}}, boxes: []boxKey{{id, source}}},
+	from := boxKey{id, source}
+	r, err := write(ctx, m.d, load{accounts: one(id), names: []nameKey{{id, target}}, boxes: []boxKey{from}, chunks: &chunksKey{box: from, uids: uids}, copies: true},
 		func(u *unit.Unit, _ *rows) (index.CopyResult, error) { return u.Copy(id, source, uids, target) })
 	if err != nil {
 		return index.CopyResult{}, fmt.Errorf("copy from mailbox %d: %w", source, err)
@@ -192,7 +193,8 @@ func (m *Mailboxes) Copy(ctx context.Context, id mailbox.AccountID, source mailb
 
 // Move is index.Mailboxes'.
 func (m *Mailboxes) Move(ctx context.Context, id mailbox.AccountID, source mailbox.ID, uids mailbox.UIDSet, target string) (index.CopyResult, error) {
-	r, err := write(ctx, m.d, load{accounts: one(id), names: []nameKey{{id, target}}, boxes: []boxKey{{id, source}}},
+	from := boxKey{id, source}
+	r, err := write(ctx, m.d, load{accounts: one(id), names: []nameKey{{id, target}}, boxes: []boxKey{from}, chunks: &chunksKey{box: from, uids: uids}, copies: true},
 		func(u *unit.Unit, _ *rows) (index.CopyResult, error) { return u.Move(id, source, uids, target) })
 	if err != nil {
 		return index.CopyResult{}, fmt.Errorf("move from mailbox %d: %w", source, err)
@@ -212,7 +214,8 @@ func (m *Mailboxes) Expunge(ctx context.Context, id mailbox.AccountID, mbox mail
 
 // Flag is index.Mailboxes'.
 func (m *Mailboxes) Flag(ctx context.Context, c index.FlagChange) (index.FlagResult, error) {
-	r, err := write(ctx, m.d, load{accounts: one(c.Account), boxes: []boxKey{{c.Account, c.Mailbox}}},
+	box := boxKey{c.Account, c.Mailbox}
+	r, err := write(ctx, m.d, load{accounts: one(c.Account), boxes: []boxKey{box}, chunks: &chunksKey{box: box, uids: c.UIDs, flags: true}},
 		func(u *unit.Unit, _ *rows) (index.FlagResult, error) { return u.Flag(c) })
 	if err != nil {
 		return index.FlagResult{}, fmt.Errorf("flag in mailbox %d: %w", c.Mailbox, err)

@@ -82,6 +82,23 @@ func (c *turns) carry(client net.Conn, addr string) {
 	}
 }
 
+// fillFor adds messages to the INBOX of account 41.
+func fillFor(t *testing.T, d *postgres.DB, n int) (box mailbox.ID, uids mailbox.UIDSet) {
+	t.Helper()
+	list := make([]index.Message, n)
+	for i := range list {
+		list[i] = message(i)
+	}
+	r, err := d.Mailboxes().Append(t.Context(), 41, index.Inbox, list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, uid := range r.UIDs {
+		uids = uids.Add(uid)
+	}
+	return r.Mailbox, uids
+}
+
 // TestRoundTrips counts the round trips of what every message needs, for batches of one and of many.
 func TestRoundTrips(t *testing.T) {
 	pg := servers.Postgres(t)
@@ -135,6 +152,17 @@ func TestRoundTrips(t *testing.T) {
 				}
 				return err
 			}
+		}},
+		{"Flag", 4, func(n int) func() error {
+			box, uids := fillFor(t, d, n)
+			return func() error {
+				_, err := d.Mailboxes().Flag(ctx, index.FlagChange{Account: 41, Mailbox: box, UIDs: uids, Mode: index.AddFlags, Flags: []string{`\Seen`}})
+				return err
+			}
+		}},
+		{"Copy", 4, func(n int) func() error {
+			box, uids := fillFor(t, d, n)
+			return func() error { _, err := d.Mailboxes().Copy(ctx, 41, box, uids, "Archive"); return err }
 		}},
 		{"Record", 3, func(n int) func() error {
 			list := messages(n, remote)

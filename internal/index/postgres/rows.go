@@ -3,6 +3,7 @@ package postgres
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -31,10 +32,13 @@ type rows struct {
 	counts map[mailbox.AccountID]int
 	// tails are last chunks that were not asked for yet.
 	tails map[boxKey]mailbox.Packed
-	// condemned is nil where nothing was looked for.
-	condemned  map[string]bool
-	recipients map[recipientKey]unit.Recipient
-	delivered  map[deliveryKey]filed
+	// loaded are chunks that were not asked for yet; nil as soon as any chunk is written.
+	loaded *loadedChunks
+	// condemned is nil where nothing was looked for, and anyCondemned where that was not asked.
+	condemned    map[string]bool
+	anyCondemned *bool
+	recipients   map[recipientKey]unit.Recipient
+	delivered    map[deliveryKey]filed
 	// done are operations that were looked for; nil is one that was not done.
 	done map[operationKey]*index.OnceResult
 	// threads are those that were asked for; 0 is one that is not known.
@@ -253,25 +257,48 @@ const (
 )
 
 func (r *rows) Chunks(b *unit.Box, uids mailbox.UIDSet) ([]mailbox.Packed, error) {
-	return r.chunks(chunksOf, chunksOfMany, b, uids, scanChunk)
+	return r.chunks(chunksKey{box: boxKey{b.Account.ID, b.ID}, uids: uids})
 }
 
 func (r *rows) FlagChunks(b *unit.Box, uids mailbox.UIDSet) ([]mailbox.Packed, error) {
-	return r.chunks(flagChunksOf, flagChunksOfMany, b, uids, func(row unit.Scanner, p *mailbox.Packed) error {
-		return row.Scan(&p.FirstUID, &p.UIDs, &p.Flags, &p.ModSeqs)
-	})
+	return r.chunks(chunksKey{box: boxKey{b.Account.ID, b.ID}, uids: uids, flags: true})
 }
 
-// chunks asks for those of one range, or of many.
-func (r *rows) chunks(one, many string, b *unit.Box, uids mailbox.UIDSet, scan func(unit.Scanner, *mailbox.Packed) error) (list []mailbox.Packed, err error) {
-	spans := unit.Spans(uids)
-	if len(spans) == 0 {
+// chunks gives those that were loaded, or asks.
+func (r *rows) chunks(k chunksKey) ([]mailbox.Packed, error) {
+	if h := r.loaded; h != nil && h.box == k.box && h.flags == k.flags && slices.Equal(h.uids, k.uids) {
+		r.loaded = nil
+		return h.list, nil
+	}
+	b := &pgx.Batch{}
+	if r.queueChunks(b, k); b.Len() == 0 {
 		return nil, nil
 	}
-	if err := r.flush(); err != nil {
+	if err := r.run(b); err != nil {
 		return nil, err
 	}
-	query, args := one, []any{int64(b.Account.ID), int64(b.ID), int64(spans[0].First), int64(spans[0].Last)}
+	list := r.loaded.list
+	r.loaded = nil
+	return list, nil
+}
+
+// loadedChunks are chunks as they were read.
+type loadedChunks struct {
+	chunksKey
+	list []mailbox.Packed
+}
+
+// queueChunks reads those of one range, or of many, into r.loaded.
+func (r *rows) queueChunks(b *pgx.Batch, k chunksKey) {
+	spans := unit.Spans(k.uids)
+	if len(spans) == 0 || k.box.account >= 1<<63 || k.box.id >= 1<<63 {
+		return
+	}
+	one, many, scan := chunksOf, chunksOfMany, scanChunk
+	if k.flags {
+		one, many, scan = flagChunksOf, flagChunksOfMany, scanFlagChunk
+	}
+	query, args := one, []any{int64(k.box.account), int64(k.box.id), int64(spans[0].First), int64(spans[0].Last)}
 	if len(spans) > 1 {
 		low, high := make([]int64, len(spans)), make([]int64, len(spans))
 		for i, s := range spans {
@@ -279,26 +306,37 @@ func (r *rows) chunks(one, many string, b *unit.Box, uids mailbox.UIDSet, scan f
 		}
 		query, args[2], args[3] = many, low, high
 	}
-	rows, err := r.tx.Query(query, args...)
-	err = eachRow(rows, err, func() error {
-		var p mailbox.Packed
-		err := scan(rows, &p)
-		if len(list) == 0 || list[len(list)-1].FirstUID < p.FirstUID {
-			list = append(list, p)
-		}
-		return err
+	found := &loadedChunks{chunksKey: k}
+	r.loaded = found
+	b.Queue(query, args...).Query(func(rows pgx.Rows) error {
+		return eachRow(rows, nil, func() error {
+			var p mailbox.Packed
+			err := scan(rows, &p)
+			if n := len(found.list); n == 0 || found.list[n-1].FirstUID < p.FirstUID {
+				found.list = append(found.list, p)
+			}
+			return err
+		})
 	})
-	return list, err
 }
+
+func scanFlagChunk(row unit.Scanner, p *mailbox.Packed) error {
+	return row.Scan(&p.FirstUID, &p.UIDs, &p.Flags, &p.ModSeqs)
+}
+
+const readAnyCondemned = `SELECT EXISTS (SELECT 1 FROM condemned)`
 
 func (r *rows) AnyCondemned() (any bool, err error) {
 	if r.condemned != nil {
 		return len(r.condemned) > 0, nil
 	}
+	if r.anyCondemned != nil {
+		return *r.anyCondemned, nil
+	}
 	if err := r.flush(); err != nil {
 		return false, err
 	}
-	err = r.tx.QueryRow("SELECT EXISTS (SELECT 1 FROM condemned)").Scan(&any)
+	err = r.tx.QueryRow(readAnyCondemned).Scan(&any)
 	return any, err
 }
 
