@@ -187,7 +187,7 @@ func (f *Farm) buildSubmission(c clients, k kit) error {
 
 func (f *Farm) buildIMAP(c clients, k kit) error {
 	s, err := imapsvc.New(f.cfg.IMAP, imapsvc.Deps{
-		Mailboxes: c.mailboxes, Guarded: c.guarded, Bodies: c.bodies, Quotas: c.quotas, Directory: c.directory, Notices: notices{f.infra.Bus}, TLS: f.infra.TLS,
+		Mailboxes: c.mailboxes, Guarded: c.guarded, Bodies: c.bodies, Quotas: c.quotas, Directory: c.directory, Notices: notices{f.infra.Bus.NewFan()}, TLS: f.infra.TLS,
 		Sharing: c.sharing, Identities: c.identities, Annotations: c.annotations, Keys: c.keys, FullText: f.searchIndex(c),
 		Log: f.log, Metrics: f.infra.Metrics, Listen: f.listen, Gate: k.limits,
 	})
@@ -215,10 +215,10 @@ func (f *Farm) buildPOP3(c clients, k kit) error {
 }
 
 // notices are the change notices of the bus as the imap role takes them.
-type notices struct{ bus *bus.Conn }
+type notices struct{ fan *bus.Fan }
 
 func (n notices) Subscribe(account uint64, changed func(*mailv1.MailboxChanged)) (cancel func()) {
-	stop, err := n.bus.Listen(bus.Changed(account), func(_ string, payload []byte) {
+	stop, err := n.fan.Listen(bus.Changed(account), func(payload []byte) {
 		m := &mailv1.MailboxChanged{}
 		if proto.Unmarshal(payload, m) == nil {
 			changed(m)

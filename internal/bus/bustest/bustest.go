@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -52,6 +53,7 @@ func Run(t *testing.T, start func(t *testing.T) Server) {
 		{"consumers go on when the bus comes back", consumersGoOn},
 		{"consumers go on when the bus was wiped", consumersGoOnAfterWipe},
 		{"notices reach those who listen", notices},
+		{"a fan hears many subjects", fans},
 		{"a bucket is watched by all", bucketWatched},
 		{"a bucket that was away or wiped is read again", bucketLost},
 	}
@@ -521,6 +523,50 @@ func consumersGoOnAfterWipe(t *testing.T, s Server) {
 	})
 	if v := receive(t, got, 1)[0]; v != "after" {
 		t.Errorf("got %q", v)
+	}
+}
+
+// fans: a Fan hears on each subject what comes there, also of many, and nothing once it has stopped listening; its goroutine
+// comes and goes.
+func fans(t *testing.T, s Server) {
+	a, b := Connect(t, s), Connect(t, s)
+	const subjects = 500
+	fan := b.NewFan()
+	for range 2 {
+		var mu sync.Mutex
+		got := map[int]string{}
+		var stops []func()
+		for i := range subjects {
+			stop, err := fan.Listen(bus.Changed(uint64(i)), func(payload []byte) {
+				mu.Lock()
+				defer mu.Unlock()
+				got[i] = string(payload)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			stops = append(stops, stop)
+		}
+		stops[3]()
+		stops[3]()                              // once more is nothing
+		WaitFor(t, "the notices", func() bool { // the interest travels on another connection
+			for i := range subjects {
+				a.Notify(bus.Changed(uint64(i)), []byte(strconv.Itoa(i)))
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			return len(got) >= subjects-1
+		})
+		mu.Lock()
+		for i, payload := range got {
+			if payload != strconv.Itoa(i) || i == 3 {
+				t.Errorf("subject %d: got %q", i, payload)
+			}
+		}
+		mu.Unlock()
+		for _, stop := range stops {
+			stop()
+		}
 	}
 }
 
