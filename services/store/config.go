@@ -32,6 +32,9 @@ type Config struct {
 	// PerUserFlags are the flags that each reader of a shared mailbox has to himself, as "\\Seen" and "$Later"; "*" is all
 	// keywords. \Deleted cannot be one. Default "\\Seen".
 	PerUserFlags []string `yaml:"per_user_flags"`
+	// EmailsMemory is how much memory holds what was read last of emails, with their part indexes, octets: clients list the newest
+	// ones again and again. Default 67108864 (64 MiB); below 0 none is held.
+	EmailsMemory int64 `yaml:"emails_memory"`
 }
 
 // QuotaConfig has the limits of accounts that have none of their own (RFC 9208).
@@ -67,6 +70,9 @@ func (c *Config) Default() {
 	}
 	if c.MaxAppend == 0 {
 		c.MaxAppend = 1000
+	}
+	if c.EmailsMemory == 0 {
+		c.EmailsMemory = 64 << 20
 	}
 	if c.SnapshotTime == 0 {
 		c.SnapshotTime = time.Minute

@@ -41,20 +41,50 @@ func (s *mailboxes) Emails(req *storev1.EmailsRequest, stream grpc.ServerStreami
 		for _, id := range part {
 			ids = append(ids, mailbox.EmailID(id))
 		}
-		emails, err := s.deps.Mailboxes.Emails(stream.Context(), a, ids, !req.GetWithoutPartIndex())
+		emails, err := s.readEmails(stream.Context(), a, ids, !req.GetWithoutPartIndex())
 		if err != nil {
 			return toStatus(err)
-		}
-		if !req.GetWithoutPartIndex() {
-			for i := range emails {
-				s.reindex(stream.Context(), a, &emails[i])
-			}
 		}
 		if err := s.sendEmails(stream, emails, &bodies); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// readEmails reads emails in the order of ids, those that are there: of memory where they are kept.
+func (s *mailboxes) readEmails(ctx context.Context, a mailbox.AccountID, ids []mailbox.EmailID, withPartIndex bool) ([]index.Email, error) {
+	found := make([]index.Email, len(ids))
+	missing := s.emails.get(a, ids, func(i int, e index.Email) { found[i] = e })
+	if len(missing) > 0 {
+		read, err := s.deps.Mailboxes.Emails(ctx, a, missing, withPartIndex)
+		if err != nil {
+			return nil, err
+		}
+		if withPartIndex {
+			for i := range read {
+				s.reindex(ctx, a, &read[i])
+			}
+			s.emails.add(a, read)
+		}
+		// They come in the order asked for.
+		for i := range found {
+			if len(read) > 0 && read[0].ID == ids[i] {
+				found[i], read = read[0], read[1:]
+			}
+		}
+	}
+	emails := found[:0]
+	for _, e := range found {
+		if e.Blob.IsZero() {
+			continue // not there
+		}
+		if !withPartIndex {
+			e.PartIndex = nil
+		}
+		emails = append(emails, e)
+	}
+	return emails, nil
 }
 
 // sendEmails sends emails, each with its body as long as bodies has room for it.

@@ -20,6 +20,7 @@ type Service struct {
 	people  people
 	unseen  unseenCounts
 	domains domains
+	emails  *emailCache
 	// servers register the gRPC services, and workers run until their context ends; New fills both.
 	servers []func(grpc.ServiceRegistrar)
 	workers []func(context.Context) error
@@ -37,7 +38,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure store: %w", err)
 	}
-	s := &Service{cfg: cfg, deps: deps, metrics: m, wakeRetention: func() {}}
+	s := &Service{cfg: cfg, deps: deps, metrics: m, emails: newEmailCache(cfg.EmailsMemory), wakeRetention: func() {}}
 	s.domains = domains{service: s}
 	s.people = people{service: s, known: map[mailbox.AccountID]person{}}
 	s.servers = append(s.servers,
