@@ -25,6 +25,7 @@ import (
 	"github.com/mailfarm/mailfarm/internal/presence"
 	"github.com/mailfarm/mailfarm/internal/rpc"
 	"github.com/mailfarm/mailfarm/internal/run"
+	"github.com/mailfarm/mailfarm/internal/slack"
 	"github.com/mailfarm/mailfarm/internal/trace"
 )
 
@@ -104,7 +105,7 @@ func New(ctx context.Context, cfg Config, shape Shape, version string, log *slog
 	if err := f.buildTracers(version, &k); err != nil {
 		return nil, err
 	}
-	f.parts.base = append(f.parts.base, f.lastPart())
+	f.parts.base = append(f.parts.base, f.lastPart(), run.Part{Name: "memory", Run: slack.Run})
 	if infra.Certs != nil {
 		f.parts.base = append(f.parts.base, run.Part{Name: "certificates", Run: infra.Certs.Run})
 	}
