@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"testing"
+	"time"
 )
 
 // benchMessages is how many messages the mailbox of the benchmarks has; IMAP_BENCH_MESSAGES changes it.
@@ -19,6 +20,7 @@ func benchMessages(b *testing.B) int {
 
 // roundTrip sends a command and reads to its end. It returns how many octets came.
 func roundTrip(b *testing.B, c *lineConn, command string) int {
+	c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := fmt.Fprintf(c, "z %s\r\n", command); err != nil {
 		b.Fatal(err)
 	}

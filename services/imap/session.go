@@ -67,7 +67,7 @@ func newSession(svc *Service, nc net.Conn, peer front.Peer) *session {
 	s.id = envelope.NewQueueID(svc.deps.Now()).String()
 	s.card.Begin("imap", s.id, peer.Client.String(), svc.deps.Now())
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.log = peer.Log(svc.log).With(obs.ConnID(s.id), obs.Client(s.client.String()))
+	s.log = obs.Late(peer.Log(svc.log)).With(obs.ConnID(s.id), obs.Client(s.client.String()))
 	s.stranger = s.log
 	s.in = wire.NewReader(&s.conn, wire.Limits{
 		Line: svc.cfg.MaxLine, Command: svc.cfg.MaxCommand, Drop: svc.cfg.MaxAppend + dropMax,

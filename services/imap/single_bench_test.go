@@ -7,6 +7,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/mailfarm/mailfarm/internal/mailbox"
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
 // benchSizes are the mailboxes of BenchmarkSingle; IMAP_BENCH_SIZES names others, such as 300000.
@@ -22,6 +25,13 @@ func benchSizes(b *testing.B) []int {
 		sizes = append(sizes, n)
 	}
 	return sizes
+}
+
+// inbox is the id of an account's INBOX.
+func inbox(b *testing.B, f *farm, account uint64) uint64 {
+	found, err := f.mailboxes.Find(b.Context(), &storev1.FindRequest{Account: account, Names: []string{"INBOX"}})
+	check(b, err)
+	return found.GetFound()[0].GetMailbox().GetId()
 }
 
 // BenchmarkSingle times commands about one message, or about none, in mailboxes of growing size: what one costs should not
@@ -48,6 +58,22 @@ func BenchmarkSingle(b *testing.B) {
 			{"select", func(b *testing.B, c, _ *lineConn, _ int) { roundTrip(b, c, "SELECT INBOX") }},
 			{"select-changed", func(b *testing.B, c, other *lineConn, i int) {
 				roundTrip(b, other, "UID STORE 7 "+flags[i&1]+".SILENT (\\Flagged)")
+				roundTrip(b, c, "SELECT INBOX")
+			}},
+			{"select-flagged", func(b *testing.B, c, _ *lineConn, i int) {
+				// As a POP3 client does that fetched messages here and there: most chunks change behind all sessions' backs.
+				b.StopTimer()
+				var uids mailbox.UIDSet
+				for range min(n, 1000) {
+					uid := mailbox.UID(1 + rand.IntN(n))
+					uids = append(uids, mailbox.UIDRange{First: uid, Last: uid})
+				}
+				_, err := f.mailboxes.Flag(b.Context(), &storev1.FlagRequest{
+					Account: account, Mailbox: inbox(b, f, account), Uids: mailbox.AppendUIDSet(nil, mailbox.NewUIDSet(uids...)),
+					Mode: storev1.FlagMode(1 + i&1), Flags: []string{`\Answered`},
+				})
+				check(b, err)
+				b.StartTimer()
 				roundTrip(b, c, "SELECT INBOX")
 			}},
 			{"store", func(b *testing.B, c, _ *lineConn, i int) {

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"errors"
@@ -241,7 +242,7 @@ func (b *Box) ask(ctx context.Context, have *Snapshot, takeRecent bool) (*Snapsh
 		}
 		complete = complete || page.GetComplete()
 		for _, p := range page.GetChunks() {
-			c, err := newChunk(packedFrom(p), cols)
+			c, err := have.named(mailbox.UID(p.GetFirstUid())).changed(packedFrom(p), cols)
 			if err != nil {
 				return nil, fmt.Errorf("snapshot of mailbox %d: %w", b.key.ID, err)
 			}
@@ -280,6 +281,18 @@ func (b *Box) ask(ctx context.Context, have *Snapshot, takeRecent bool) (*Snapsh
 	}
 	merged := have.merge(chunks, empty, expunged, cols)
 	return newSnapshot(meta, merged), nil
+}
+
+// named is the chunk that begins with a UID, nil where there is none, or no snapshot.
+func (s *Snapshot) named(first mailbox.UID) *Chunk {
+	if s == nil {
+		return nil
+	}
+	i, found := slices.BinarySearchFunc(s.chunks, first, func(c *Chunk, first mailbox.UID) int { return cmp.Compare(c.first, first) })
+	if !found {
+		return nil
+	}
+	return s.chunks[i]
 }
 
 // merge puts changed chunks in the place of old ones and takes out what was expunged.

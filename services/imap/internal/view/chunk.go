@@ -1,6 +1,7 @@
 package view
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/mailfarm/mailfarm/internal/mailbox"
@@ -33,6 +34,8 @@ type Chunk struct {
 	last   mailbox.UID
 	n      int
 	ghosts bool
+	// common are flags that all entries have; none where nobody looked.
+	common mailbox.Flags
 }
 
 // newChunk checks all columns once, so that Decode cannot fail. It is nil for a chunk without entries.
@@ -44,7 +47,38 @@ func newChunk(p mailbox.Packed, cols *Columns) (*Chunk, error) {
 	if n == 0 {
 		return nil, nil
 	}
-	return &Chunk{packed: p, first: p.FirstUID, last: cols.UIDs[n-1], n: n}, nil
+	return &Chunk{packed: p, first: p.FirstUID, last: cols.UIDs[n-1], n: n, common: commonTo(cols.Flags)}, nil
+}
+
+// changed is newChunk for a state of c that may differ in flags and MODSEQs alone, as most do: the columns that never change
+// for an entry are then those of c, and were checked.
+func (c *Chunk) changed(p mailbox.Packed, cols *Columns) (*Chunk, error) {
+	if c == nil || !c.sameEntries(&p) {
+		return newChunk(p, cols)
+	}
+	if err := cols.UnpackFlags(&p); err != nil {
+		return nil, err
+	}
+	next := *c
+	next.packed.MaxModSeq, next.packed.Flags, next.packed.ModSeqs = p.MaxModSeq, p.Flags, p.ModSeqs
+	next.common = commonTo(cols.Flags)
+	return &next, nil
+}
+
+// sameEntries tells whether a state of the chunk has the same entries, but for flags and MODSEQs.
+func (c *Chunk) sameEntries(p *mailbox.Packed) bool {
+	had := &c.packed
+	return !c.ghosts && had.FirstUID == p.FirstUID && bytes.Equal(had.UIDs, p.UIDs) && bytes.Equal(had.Emails, p.Emails) &&
+		bytes.Equal(had.Sizes, p.Sizes) && bytes.Equal(had.Received, p.Received) && bytes.Equal(had.Saved, p.Saved)
+}
+
+// commonTo are the flags that are in all of some.
+func commonTo(all []mailbox.Flags) mailbox.Flags {
+	common := ^mailbox.Flags(0)
+	for _, f := range all {
+		common &= f
+	}
+	return common
 }
 
 func packedFrom(c *storev1.Chunk) mailbox.Packed {
@@ -99,7 +133,7 @@ func (c *Chunk) without(gone mailbox.UIDSet, cols *Columns) *Chunk {
 	case 0:
 		return nil
 	default:
-		return &Chunk{packed: cols.Pack(), first: c.first, last: cols.UIDs[n-1], n: n}
+		return &Chunk{packed: cols.Pack(), first: c.first, last: cols.UIDs[n-1], n: n, common: commonTo(cols.Flags)}
 	}
 }
 

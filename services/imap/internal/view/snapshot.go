@@ -207,6 +207,9 @@ func (s *Snapshot) FirstWithout(flags mailbox.Flags) uint32 {
 	cols := columnPool.Get().(*Columns)
 	defer columnPool.Put(cols)
 	for i, c := range s.chunks {
+		if c.common&flags != 0 {
+			continue // all of them have one
+		}
 		c.Decode(cols, WantFlags)
 		for k, f := range cols.Flags {
 			if f&flags == 0 {

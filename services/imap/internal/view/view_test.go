@@ -165,6 +165,77 @@ func lookups(t *testing.T, s *Snapshot, rnd *rand.Rand) {
 	}
 }
 
+// TestChanged: a chunk of which only flags and MODSEQs changed keeps the memory of its other columns; any other state of it is
+// taken whole, and what is damaged is refused. Either way it tells what was sent, and which flags all entries have.
+func TestChanged(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var cols Columns
+	entries := func() *mailbox.Chunk {
+		c := &mailbox.Chunk{FirstUID: 10}
+		for i := range 20 {
+			c.Add(mailbox.Entry{UID: mailbox.UID(10 + i), Email: mailbox.EmailID(i * 7), Size: int64(100 + i), Received: int64(i), ModSeq: 5,
+				Flags: mailbox.Seen | mailbox.Flags(rnd.IntN(4))<<mailbox.KeywordShift})
+		}
+		return c
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(*mailbox.Chunk)
+		shared bool
+	}{
+		{"flags", func(c *mailbox.Chunk) { c.Flags[3], c.ModSeqs[3] = mailbox.Seen|mailbox.Flagged, 9 }, true},
+		{"nothing is common any more", func(c *mailbox.Chunk) { c.Flags[7], c.ModSeqs[7] = 0, 9 }, true},
+		{"a new entry", func(c *mailbox.Chunk) { c.Add(mailbox.Entry{UID: 40, ModSeq: 9}) }, false},
+		{"an entry gone", func(c *mailbox.Chunk) { c.Keep(func(i int) bool { return i != 4 }) }, false},
+		{"another size", func(c *mailbox.Chunk) { c.Sizes[2]++ }, false},
+	} {
+		before := entries()
+		old, err := newChunk(before.Pack(), &cols)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tt.change(before)
+		packed := before.Pack()
+		got, err := old.changed(packed, &cols)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := newChunk(packed, &cols)
+		if err != nil || fmt.Sprint(*got) != fmt.Sprint(*want) {
+			t.Errorf("%s: got %v, want %v (%v)", tt.name, *got, *want, err)
+		}
+		if shared := &got.packed.Emails[0] == &old.packed.Emails[0]; shared != tt.shared {
+			t.Errorf("%s: columns shared: %v, want %v", tt.name, shared, tt.shared)
+		}
+		packed.Flags = packed.Flags[:1]
+		if _, err := old.changed(packed, &cols); err == nil {
+			t.Errorf("%s: damaged flags were taken", tt.name)
+		}
+	}
+	var none *Snapshot
+	if none.named(10) != nil {
+		t.Error("no snapshot has a chunk")
+	}
+}
+
+// TestFirstWithout: the first entry that lacks a flag is found behind chunks that all have it.
+func TestFirstWithout(t *testing.T) {
+	var entries []mailbox.Entry
+	for i := range 50 {
+		entries = append(entries, mailbox.Entry{UID: mailbox.UID(i + 1), Flags: mailbox.Seen, ModSeq: 1})
+	}
+	for _, unseen := range []int{0, 6, 7, 31, 49} {
+		entries[unseen].Flags = mailbox.Flagged
+		if got := pack(t, 1, entries, nil).FirstWithout(mailbox.Seen); got != uint32(unseen+1) {
+			t.Errorf("unseen is %d: got %d", unseen+1, got)
+		}
+		entries[unseen].Flags = mailbox.Seen
+	}
+	if got := pack(t, 1, entries, nil).FirstWithout(mailbox.Seen); got != 0 {
+		t.Errorf("all seen: got %d", got)
+	}
+}
+
 // TestInconsistent: a UID below known ones cannot be told.
 func TestInconsistent(t *testing.T) {
 	e := func(uid mailbox.UID) mailbox.Entry { return mailbox.Entry{UID: uid, ModSeq: 1} }
