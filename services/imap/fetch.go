@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/mailfarm/mailfarm/internal/acl"
@@ -69,7 +70,10 @@ func (s *session) fetchThese(l *wire.Lexer, uid bool) (reply, error) {
 	if f.vanished {
 		uids := s.sel.saved
 		if !saved {
-			uids = set.Resolve(uint32(s.sel.snap.MaxUID()))
+			// A set that ends in "*" reaches as far as the client may know messages: also to those that were the last ones and
+			// are gone, which the largest UID still in use would leave out (RFC 7162 §3.2.6).
+			known := set.Resolve(uint32(s.sel.snap.UIDNext) - 1)
+			uids = slices.Concat(set.Resolve(uint32(s.sel.snap.MaxUID())), known).Join()
 		}
 		exact, err := s.tellVanishedSince(f.changedSince, uids, 0)
 		if err != nil {
