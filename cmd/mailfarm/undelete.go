@@ -93,7 +93,7 @@ func (f *removedFilter) flags(c *cobra.Command) {
 	c.Flags().StringVar(&f.until, "until", "", "only what was removed before")
 	c.Flags().StringVar(&f.from, "from", "", "only messages whose sender has this in it")
 	c.Flags().StringVar(&f.subject, "subject", "", "only messages whose subject has this in it")
-	c.Flags().StringSliceVar(&f.messages, "message", nil, "only the messages with these ids, as `undelete list` tells them")
+	c.Flags().StringSliceVar(&f.messages, "message", nil, "only the messages with these `IDS`, as \"undelete list\" tells them")
 	c.Flags().BoolVar(&f.all, "all", false, "also messages that lie in some folder still, or again")
 }
 

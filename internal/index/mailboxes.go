@@ -11,8 +11,9 @@ import (
 	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
 )
 
-// MaxMailboxes is how many mailboxes, and how many subscriptions, an account can have.
-const MaxMailboxes = 10_000
+// MaxMailboxes is how many mailboxes, and how many subscriptions, an account can have: 10,000 of somebody's own, with those
+// that every account has and the levels above. A List of so many with the longest names fits one response.
+const MaxMailboxes = 20_000
 
 // MaxLevels is how many levels a name can have.
 const MaxLevels = 20

@@ -134,7 +134,8 @@ func TestFailures(t *testing.T) {
 	}{
 		{"List", "LIST \"\" *", codes.Unavailable, "a NO [UNAVAILABLE] "},
 		{"Find", "STATUS INBOX (MESSAGES)", codes.Internal, "a NO [SERVERBUG] internal error"},
-		{"Create", "CREATE x", codes.ResourceExhausted, "a NO [OVERQUOTA] "},
+		{"Create", "CREATE x", codes.ResourceExhausted, "a NO [LIMIT] the account has too many mailboxes"},
+		{"Rename", "RENAME Archive x", codes.ResourceExhausted, "a NO [LIMIT] the account has too many mailboxes"},
 		{"Flag", "STORE 1 +FLAGS (x)", codes.FailedPrecondition, "a NO [CANNOT] "},
 		{"Flag", "FETCH 1 BODY[]<0.3>", codes.Unavailable, "a OK "},
 		{"Copy", "COPY 1 Archive", codes.ResourceExhausted, "a NO [OVERQUOTA] "},

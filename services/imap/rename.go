@@ -3,6 +3,9 @@ package imap
 import (
 	"strings"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
@@ -36,12 +39,21 @@ func (s *session) rename(l *wire.Lexer) (reply, error) {
 	if source.owner != target.owner {
 		return no("CANNOT", "a mailbox stays in its account"), nil
 	}
+	if r := checkLevels(target.name); r.status != "" {
+		return r, nil
+	}
 	ctx, cancel := s.call()
 	defer cancel()
 	_, err = s.svc.deps.Mailboxes.Rename(ctx, &storev1.RenameRequest{
 		Account: uint64(source.owner), Actor: uint64(s.account), From: source.name, To: target.name,
 	})
-	if err != nil {
+	switch status.Code(err) {
+	case codes.OK:
+	case codes.ResourceExhausted:
+		return errManyMailboxes, nil
+	case codes.FailedPrecondition:
+		return errManyLevels, nil // of a mailbox below it: the rest was looked at before
+	default:
 		return reply{}, err
 	}
 	if s.sel != nil && from != "INBOX" && (s.sel.name == from || strings.HasPrefix(s.sel.name, from+separator)) {
