@@ -5,6 +5,9 @@ import (
 	"strconv"
 	"strings"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 	"github.com/mailfarm/mailfarm/services/imap/internal/view"
@@ -58,6 +61,9 @@ func (s *session) storeThese(l *wire.Lexer, uid bool) (reply, error) {
 		})
 		return err
 	})
+	if status.Code(err) == codes.FailedPrecondition {
+		return no("LIMIT", "the mailbox has too many keywords: take some from all its messages first"), nil // RFC 5530 §3
+	}
 	if err != nil {
 		return reply{}, err
 	}

@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -49,7 +50,7 @@ func (s *session) advance(to *view.Snapshot, numbered bool, announce func(view.C
 	s.tellExpunged(sel.snap, delta.Expunged)
 	known := sel.snap.MaxUID()
 	sel.snap = next
-	if len(next.Keywords) != len(sel.keywords) {
+	if !slices.Equal(next.Keywords, sel.keywords) {
 		sel.setKeywords(next.Keywords)
 		s.tellFlags()
 	}
@@ -115,10 +116,8 @@ func (sel *selected) appendPermanent(b []byte) []byte {
 	for _, k := range sel.keywords {
 		b = append(append(b, ' '), k...)
 	}
-	if len(sel.keywords) < mailbox.MaxKeywords {
-		b = append(b, ` \*`...)
-	}
-	return b
+	// Where all keywords are taken, a new one may find the place of one that no message has.
+	return append(b, ` \*`...)
 }
 
 // fetchFlags writes FETCH responses with flags that changed.

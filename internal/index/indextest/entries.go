@@ -79,14 +79,6 @@ func keywords(t *testing.T, s Subject) {
 	if _, err := s.Mailboxes.Append(ctx, 7, "INBOX", []index.Message{newMessage(500, "one-more")}); !errors.Is(err, index.ErrKeywords) {
 		t.Errorf("Append: got %v, want ErrKeywords", err)
 	}
-	change.Flags = []string{"KEY7", `\flagged`}
-	change.Mode = index.ReplaceFlags
-	if _, err := s.Mailboxes.Flag(ctx, change); err != nil {
-		t.Errorf("in another case: %v", err)
-	}
-	if got := s.look(t, 7, box).entries()[0].Flags.Names(m.Keywords); !reflect.DeepEqual(got, []string{`\Flagged`, "key7"}) {
-		t.Errorf("got %q", got)
-	}
 	// Mail is not refused for a keyword.
 	d := s.newDelivery(t, 7, index.Placement{Flags: []string{"one-more", `\Seen`}})
 	if r := s.deliver(t, d)[0]; r.Status != index.Delivered {
@@ -94,6 +86,14 @@ func keywords(t *testing.T, s Subject) {
 	}
 	if got := s.look(t, 7, box).entries()[1].Flags; got != mailbox.Seen {
 		t.Errorf("delivered with %x", got)
+	}
+	change.Flags = []string{"KEY7", `\flagged`}
+	change.Mode = index.ReplaceFlags
+	if _, err := s.Mailboxes.Flag(ctx, change); err != nil {
+		t.Errorf("in another case: %v", err)
+	}
+	if got := s.look(t, 7, box).entries()[0].Flags.Names(m.Keywords); !reflect.DeepEqual(got, []string{`\Flagged`, "key7"}) {
+		t.Errorf("got %q", got)
 	}
 	// Keywords are carried to a mailbox that has others, or has them elsewhere.
 	s.append(t, 7, "Archive", newMessage(500, "key9", "key7"))
@@ -111,6 +111,85 @@ func keywords(t *testing.T, s Subject) {
 	}
 	if m := s.find(t, 7, "Archive"); len(m.Keywords) != 2 {
 		t.Errorf("keywords %q", m.Keywords)
+	}
+}
+
+// keywordsGivenBack: where all keywords are taken, one that no message has gives its place to a new one; not one that a reader has
+// for himself.
+func keywordsGivenBack(t *testing.T, s Subject) {
+	ctx := t.Context()
+	reader := index.Reader{Account: 1, Own: []string{"key1"}}
+	box := s.append(t, 7, "INBOX", newMessage(500), newMessage(500)).Mailbox
+	flag := func(r index.Reader, mode index.FlagMode, uid mailbox.UID, names ...string) error {
+		_, err := s.Mailboxes.Flag(ctx, index.FlagChange{Account: 7, Mailbox: box, UIDs: one(uid), Mode: mode, Flags: names, Reader: r})
+		return err
+	}
+	var names []string
+	for i := range mailbox.MaxKeywords {
+		names = append(names, fmt.Sprintf("key%d", i))
+	}
+	if err := errors.Join(flag(index.Reader{}, index.AddFlags, 1, names...), flag(reader, index.AddFlags, 1, "key1")); err != nil {
+		t.Fatal(err)
+	}
+	before := s.look(t, 7, box)
+	if err := flag(index.Reader{}, index.AddFlags, 2, "new"); !errors.Is(err, index.ErrKeywords) {
+		t.Errorf("all are in use: %v, want ErrKeywords", err)
+	}
+	// The owner has neither any more; the reader has one of them.
+	if err := flag(index.Reader{}, index.RemoveFlags, 1, "key1", "key2"); err != nil {
+		t.Fatal(err)
+	}
+	if err := flag(index.Reader{}, index.AddFlags, 2, `\Flagged`, "new", "NEW"); err != nil {
+		t.Fatalf("one is free: %v", err)
+	}
+	if err := flag(index.Reader{}, index.AddFlags, 2, "newer"); !errors.Is(err, index.ErrKeywords) {
+		t.Errorf("a reader has the other: %v, want ErrKeywords", err)
+	}
+	v := s.look(t, 7, box)
+	m := s.find(t, 7, "INBOX")
+	if len(m.Keywords) != mailbox.MaxKeywords || m.Keywords[1] != "key1" || m.Keywords[2] != "new" {
+		t.Errorf("keywords %q", m.Keywords)
+	}
+	if got := v.entries()[0].Flags.Names(m.Keywords); len(got) != mailbox.MaxKeywords-2 || slices.Contains(got, "new") {
+		t.Errorf("the first has %q", got)
+	}
+	if got := v.entries()[1].Flags.Names(m.Keywords); !reflect.DeepEqual(got, []string{`\Flagged`, "new"}) {
+		t.Errorf("the second has %q", got)
+	}
+	// Who brings an earlier look up to date sees the same.
+	if err := s.update(ctx, 7, box, before.mailbox.HighestModSeq, &before); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(before.entries(), v.entries()) || !slices.Equal(before.mailbox.Keywords, m.Keywords) {
+		t.Errorf("brought up to date:\n%+v %q\nwant\n%+v %q", before.entries(), before.mailbox.Keywords, v.entries(), m.Keywords)
+	}
+	// Two that come at once get places of their own; one that arrives with more than there is room for gets what there is.
+	if err := flag(index.Reader{}, index.RemoveFlags, 1, "key3", "key4"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Mailboxes.Append(ctx, 7, "INBOX", []index.Message{newMessage(500, "a", "b"), newMessage(500, "b", "a", "key5")}); err != nil {
+		t.Fatal(err)
+	}
+	m, v = s.find(t, 7, "INBOX"), s.look(t, 7, box)
+	if got := v.entries()[2].Flags.Names(m.Keywords); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("appended with %q", got)
+	}
+	if got := v.entries()[3].Flags.Names(m.Keywords); !slices.Equal(got, []string{"a", "b", "key5"}) {
+		t.Errorf("appended with %q", got)
+	}
+	// A copy is made without the keywords that find no room, and so is a move.
+	from := s.append(t, 7, "Archive", newMessage(500, "elsewhere", "key5", `\Seen`), newMessage(500, "elsewhere")).Mailbox
+	if _, err := s.Mailboxes.Copy(ctx, 7, from, all, "INBOX"); err != nil {
+		t.Errorf("Copy: %v", err)
+	}
+	if _, err := s.Mailboxes.Move(ctx, 7, from, one(2), "INBOX"); err != nil {
+		t.Errorf("Move: %v", err)
+	}
+	m, v = s.find(t, 7, "INBOX"), s.look(t, 7, box)
+	for i, want := range [][]string{{`\Seen`, "key5"}, nil, nil} {
+		if got := v.entries()[4+i].Flags.Names(m.Keywords); !slices.Equal(got, want) {
+			t.Errorf("copied with %q, want %q", got, want)
+		}
 	}
 }
 

@@ -80,7 +80,7 @@ func Run(t *testing.T, open func(testing.TB) Subject) {
 		{"RenameIsRefused", renameRefused},
 		{"Append", appendMessages},
 		{"Quota", quota},
-		{"Keywords", keywords},
+		{"Keywords", keywords}, {"KeywordsGivenBack", keywordsGivenBack},
 		{"FlagConditional", flagConditional},
 		{"FlagMany", flagMany},
 		{"FlagTold", flagTold},

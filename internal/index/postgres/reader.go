@@ -21,7 +21,8 @@ const (
 		UNION SELECT first_uid FROM seen WHERE account = $2 AND mailbox = $3 AND reader = $1 AND max_mod_seq > $4) ORDER BY c.first_uid`
 	ownChunks = `SELECT first_uid, max_mod_seq, uids, flags, mod_seqs FROM seen
 		WHERE account = $1 AND mailbox = $2 AND reader = $3 AND first_uid = ANY($4::bigint[])`
-	putOwn = `INSERT INTO seen (account, mailbox, reader, first_uid, max_mod_seq, uids, flags, mod_seqs) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+	eachOwn = `SELECT first_uid, uids, flags, mod_seqs FROM seen WHERE account = $1 AND mailbox = $2`
+	putOwn  = `INSERT INTO seen (account, mailbox, reader, first_uid, max_mod_seq, uids, flags, mod_seqs) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 		ON CONFLICT (account, mailbox, reader, first_uid) DO UPDATE SET max_mod_seq = excluded.max_mod_seq, uids = excluded.uids,
 			flags = excluded.flags, mod_seqs = excluded.mod_seqs`
 	dropOwn = `DELETE FROM seen s USING unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (account, mailbox, first_uid)
@@ -65,6 +66,20 @@ func (r *rows) OwnChunks(b *unit.Box, reader mailbox.AccountID, firsts []mailbox
 		return err
 	})
 	return found, err
+}
+
+func (r *rows) EachOwn(b *unit.Box, each func(*mailbox.Packed) error) error {
+	if err := r.flush(); err != nil {
+		return err
+	}
+	rows, err := r.tx.Query(eachOwn, int64(b.Account.ID), int64(b.ID))
+	return eachRow(rows, err, func() error {
+		var p mailbox.Packed
+		if err := rows.Scan(&p.FirstUID, &p.UIDs, &p.Flags, &p.ModSeqs); err != nil {
+			return err
+		}
+		return each(&p)
+	})
 }
 
 func (r *rows) PutOwn(b *unit.Box, reader mailbox.AccountID, p *mailbox.Packed) error {

@@ -66,6 +66,24 @@ func (r *rows) OwnChunks(b *unit.Box, reader mailbox.AccountID, firsts []mailbox
 	return found, rows.Err()
 }
 
+func (r *rows) EachOwn(b *unit.Box, each func(*mailbox.Packed) error) error {
+	rows, err := r.tx.Query("SELECT first_uid, uids, flags, mod_seqs FROM seen WHERE account = ? AND mailbox = ?", int64(b.Account.ID), int64(b.ID))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var p mailbox.Packed
+		if err := rows.Scan(&p.FirstUID, &p.UIDs, &p.Flags, &p.ModSeqs); err != nil {
+			return err
+		}
+		if err := each(&p); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
 func (r *rows) PutOwn(b *unit.Box, reader mailbox.AccountID, p *mailbox.Packed) error {
 	return r.exec(`INSERT INTO seen (account, mailbox, reader, first_uid, max_mod_seq, uids, flags, mod_seqs) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (account, mailbox, reader, first_uid) DO UPDATE SET max_mod_seq = excluded.max_mod_seq, uids = excluded.uids,

@@ -53,7 +53,7 @@ func (u *Unit) append(b *Box, messages []index.Message, needsRoom bool) (r index
 				return r, err
 			}
 		}
-		flags, err := b.flags(m.Flags)
+		flags, err := u.flags(b, m.Flags)
 		if err != nil {
 			return r, err
 		}

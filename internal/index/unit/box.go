@@ -17,6 +17,8 @@ type Box struct {
 	// tail is the last chunk once it was read; stored tells that it has a row, and tailDirty that it must be written.
 	tail              *mailbox.Chunk
 	stored, tailDirty bool
+	// given are the bits of keywords that this unit has handed out: entries with them may not be in any row yet.
+	given mailbox.Flags
 }
 
 // adopt makes b one of its account's, or finds the one that was read before.
@@ -115,25 +117,6 @@ func (b *Box) count(e mailbox.Entry, by int) {
 	if e.Flags&mailbox.Deleted != 0 {
 		b.Deleted += uint32(by)
 	}
-}
-
-// flags finds the bits of flag names, giving a bit to keywords that the mailbox does not have; where it has no room,
-// they are left out and ErrKeywords is returned beside the rest.
-func (b *Box) flags(names []string) (f mailbox.Flags, err error) {
-	for _, name := range names {
-		if bit, ok := mailbox.FindFlag(name, b.Keywords); ok {
-			f |= bit
-			continue
-		}
-		if len(b.Keywords) >= mailbox.MaxKeywords {
-			err = index.ErrKeywords
-			continue
-		}
-		f |= mailbox.KeywordFlag(len(b.Keywords))
-		// A copy, so that whoever holds the old list keeps it.
-		b.Keywords = append(b.Keywords[:len(b.Keywords):len(b.Keywords)], name)
-	}
-	return f, err
 }
 
 // add puts an entry at the end of the mailbox; its UID, MODSEQ and save date are given here.

@@ -1,6 +1,7 @@
 package unit
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/mailfarm/mailfarm/internal/index"
@@ -61,7 +62,7 @@ func (u *Unit) copy(from, to *Box, uids mailbox.UIDSet, needsRoom bool) (r index
 	for _, e := range entries {
 		used |= e.Flags
 	}
-	carry, err := to.carry(from, used)
+	carry, err := u.carry(from, to, used)
 	if err != nil {
 		return r, err
 	}
@@ -140,26 +141,27 @@ func (u *Unit) anyCondemned() (bool, error) {
 	return any, nil
 }
 
-// carry tells how flags of from are written in b; used are those that any entry has.
-func (b *Box) carry(from *Box, used mailbox.Flags) (func(mailbox.Flags) mailbox.Flags, error) {
+// carry tells how flags of from are written in to; used are those that any entry has. A keyword without room is left out:
+// people must be able to move their mail.
+func (u *Unit) carry(from, to *Box, used mailbox.Flags) (func(mailbox.Flags) mailbox.Flags, error) {
 	system := mailbox.KeywordFlag(0) - 1
-	if b == from || used&^system == 0 {
+	if to == from || used&^system == 0 {
 		return func(f mailbox.Flags) mailbox.Flags { return f }, nil
 	}
-	var to [mailbox.MaxKeywords]mailbox.Flags
+	var bits [mailbox.MaxKeywords]mailbox.Flags
 	for i, name := range from.Keywords {
 		if used&mailbox.KeywordFlag(i) == 0 {
 			continue
 		}
-		bit, err := b.flags([]string{name})
-		if err != nil {
+		bit, err := u.flags(to, []string{name})
+		if err != nil && !errors.Is(err, index.ErrKeywords) {
 			return nil, err
 		}
-		to[i] = bit
+		bits[i] = bit
 	}
 	return func(f mailbox.Flags) mailbox.Flags {
 		g := f & system
-		for i, bit := range to {
+		for i, bit := range bits {
 			if f&mailbox.KeywordFlag(i) != 0 {
 				g |= bit
 			}

@@ -30,7 +30,7 @@ func (u *Unit) flag(b *Box, c index.FlagChange) (r index.FlagResult, err error) 
 			bit, _ := mailbox.FindFlag(name, b.Keywords)
 			bits |= bit
 		}
-	} else if bits, err = b.flags(c.Flags); err != nil {
+	} else if bits, err = u.flags(b, c.Flags); err != nil {
 		return r, err
 	}
 	rows, err := u.Rows.FlagChunks(b, c.UIDs)

@@ -206,7 +206,7 @@ func (u *Unit) file(rows ImportRows, b *Box, q *index.Import, add []int, r *inde
 			return err
 		}
 		// A keyword without room is left out: the message counts for more.
-		flags, full := b.flags(m.Flags)
+		flags, full := u.flags(b, m.Flags)
 		if full != nil && !errors.Is(full, index.ErrKeywords) {
 			return full
 		}

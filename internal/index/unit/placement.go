@@ -22,7 +22,7 @@ func (u *Unit) resolve(d *delivery) ([]target, error) {
 			return nil, err
 		}
 		// A keyword without room is left out: mail is not refused for it.
-		flags, err := b.flags(p.Flags)
+		flags, err := u.flags(b, p.Flags)
 		if err != nil && !errors.Is(err, index.ErrKeywords) {
 			return nil, err
 		}

@@ -13,6 +13,8 @@ import (
 type ReaderRows interface {
 	// OwnChunks tells what a reader has beside chunks, by their first UIDs.
 	OwnChunks(b *Box, reader mailbox.AccountID, firsts []mailbox.UID) (map[mailbox.UID]*mailbox.Packed, error)
+	// EachOwn calls each with what every reader has beside the chunks of a mailbox.
+	EachOwn(b *Box, each func(*mailbox.Packed) error) error
 	// PutOwn writes what a reader has beside a chunk.
 	PutOwn(b *Box, reader mailbox.AccountID, p *mailbox.Packed) error
 }

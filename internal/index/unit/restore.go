@@ -46,7 +46,7 @@ func (u *Unit) Restore(q *index.Restore) (r index.RestoreResult, err error) {
 	}
 	for _, e := range add {
 		// A keyword without room is left out: the message counts for more.
-		flags, err := b.flags(e.Flags)
+		flags, err := u.flags(b, e.Flags)
 		if err != nil && !errors.Is(err, index.ErrKeywords) {
 			return r, err
 		}

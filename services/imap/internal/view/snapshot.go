@@ -24,7 +24,8 @@ type Meta struct {
 	UIDValidity   mailbox.UIDValidity
 	UIDNext       mailbox.UID
 	HighestModSeq mailbox.ModSeq
-	// Keywords: bit mailbox.KeywordShift+i of an entry's flags stands for Keywords[i]. The list only grows.
+	// Keywords: bit mailbox.KeywordShift+i of an entry's flags stands for Keywords[i]. One that no entry has may give its place to
+	// another.
 	Keywords []string
 	// RecentUID is where \Recent begins.
 	RecentUID mailbox.UID
