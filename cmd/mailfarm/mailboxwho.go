@@ -173,7 +173,7 @@ keep somebody out, change the password (which ends sessions too) or ban the addr
 				case d.json:
 					return printJSON(c.OutOrStdout(), ended)
 				}
-				_, err = fmt.Fprintf(c.OutOrStdout(), "%d sessions of %s are ended\n", len(ended), args[0])
+				_, err = fmt.Fprintf(c.OutOrStdout(), "sessions of %s ended: %d\n", args[0], len(ended))
 				return err
 			})
 		},
