@@ -88,3 +88,6 @@ func Parse(s string) (r Rights, err error) {
 
 // ReadWrite are the rights of which one makes SELECT tell READ-WRITE (RFC 4314 §5.2).
 const ReadWrite = Insert | Expunge | Seen | Write | Deleted
+
+// Notes are the rights of which one is needed, beside Lookup, for the entries of a mailbox (RFC 5464 §3.3).
+const Notes = Read | Seen | Write | Insert | Post

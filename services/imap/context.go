@@ -37,7 +37,7 @@ func usesNumbers(key *search.Key, s *session) bool {
 	uses := false
 	env := &search.Env{Keywords: s.sel.keywords, Now: s.svc.deps.Now(), Seqs: func(set wire.Set, saved, uid bool) (wire.Set, error) {
 		uses = uses || saved || !uid
-		return s.seqs(set, saved, uid)
+		return s.searchSeqs(set, saved, uid)
 	}}
 	return key.Bind(env) != nil || uses
 }

@@ -57,7 +57,7 @@ func (s *session) list(l *wire.Lexer) (reply, error) {
 			continue
 		}
 		s.writeList(n, req)
-		if req.metadata != nil && n.GetExists() && s.rights(n).Has(acl.Read) {
+		if req.metadata != nil && n.GetExists() && s.rights(n).Any(acl.Notes) {
 			s.writeMetadata(n.GetName(), noted[n.GetId()], req.metadata, -1)
 		}
 		if req.rights && n.GetExists() && s.svc.deps.Sharing != nil {

@@ -50,6 +50,8 @@ func (s *session) multiSearch(l *wire.Lexer) (reply, error) {
 	switch {
 	case slices.ContainsFunc(sources, func(f source) bool { return f.filter == filterSelected && !f.oneLevel }) && s.sel == nil:
 		return bad("no mailbox selected"), nil
+	case req.update && s.sel == nil:
+		return bad("UPDATE is of the selected mailbox, and none is selected"), nil // RFC 7377 §2.2
 	case req.save && !alone:
 		return bad("SAVE is of the selected mailbox"), nil // RFC 7377 §2.2
 	}
@@ -168,6 +170,7 @@ func (s *session) searchHere(n *node, req *searchRequest, alone bool) error {
 	if !alone && usesNumbers(req.key, s) {
 		return bad("message numbers are of the selected mailbox") // RFC 7377 §2.1
 	}
+	req.in = &inMailbox{name: n.GetName(), validity: uint32(s.sel.snap.UIDValidity)}
 	f, err := s.find(req)
 	if err != nil {
 		return err
@@ -178,7 +181,6 @@ func (s *session) searchHere(n *node, req *searchRequest, alone bool) error {
 	if len(f.seqs) == 0 {
 		return nil
 	}
-	req.in = &inMailbox{name: n.GetName(), validity: uint32(s.sel.snap.UIDValidity)}
 	s.writeExtended(req, f, inSet(s.sel.snap.UIDs(f.seqs)))
 	return nil
 }

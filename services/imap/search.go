@@ -78,7 +78,7 @@ func (s *session) searchThese(l *wire.Lexer, uid bool) (reply, error) {
 // find looks through the selected mailbox. Where the limit allows so many messages only, of those that the sets among the keys
 // leave, the latest are looked at, and found.limit tells of it; or none, if all are wanted or nothing (RFC 9738 §3.1).
 func (s *session) find(req *searchRequest) (*found, error) {
-	err := req.key.Bind(&search.Env{Keywords: s.sel.keywords, Seqs: s.seqs, Now: s.svc.deps.Now()})
+	err := req.key.Bind(&search.Env{Keywords: s.sel.keywords, Seqs: s.searchSeqs, Now: s.svc.deps.Now()})
 	if err != nil {
 		return nil, err
 	}

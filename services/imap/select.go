@@ -93,7 +93,7 @@ func (s *session) enter(n *node, readOnly bool) error {
 	return nil
 }
 
-// tellSelected writes what SELECT tells (RFC 9051 §6.3.2, RFC 3501 §6.3.1, RFC 7162 §3.1.2, RFC 8474 §4.2).
+// tellSelected writes what SELECT tells (RFC 9051 §6.3.2, RFC 3501 §6.3.1, RFC 7162 §3.1.2, RFC 8474 §4.2, RFC 4467 §8).
 func (s *session) tellSelected(n *node) {
 	snap := s.sel.snap
 	s.tellFlags()
@@ -107,6 +107,9 @@ func (s *session) tellSelected(n *node) {
 	s.untagged("OK [UIDNEXT " + strconv.FormatUint(uint64(snap.UIDNext), 10) + "] next UID")
 	s.untagged("OK [HIGHESTMODSEQ " + strconv.FormatUint(uint64(snap.HighestModSeq), 10) + "] highest")
 	s.untagged("OK [MAILBOXID (" + mailbox.ObjectID('F', uint64(snap.ID)) + ")] id")
+	if s.svc.deps.Keys != nil && n.owner == s.account {
+		s.untagged("OK [URLMECH " + urlMechanism + "] URLs may be authorized")
+	}
 	if s.enabled.rev2 {
 		s.writeList(n, &listRequest{})
 	}

@@ -100,6 +100,18 @@ func (s *session) leave() {
 	s.dirty.Store(false)
 }
 
+// searchSeqs is seqs for a search key: numbers beyond the last message are no error there (RFC 7377 §2).
+func (s *session) searchSeqs(set wire.Set, saved, uid bool) (wire.Set, error) {
+	if saved || uid || s.enabled.uidonly {
+		return s.seqs(set, saved, uid)
+	}
+	n := s.sel.snap.Len()
+	if n == 0 {
+		return nil, nil
+	}
+	return set.Resolve(n).Intersect(wire.Set{{First: 1, Last: n}}), nil
+}
+
 // seqs turns a set of a command into sequence numbers. Numbers beyond the mailbox are a fault of the client (RFC 9051 §9
 // seq-number); UIDs that are not there are passed over.
 func (s *session) seqs(set wire.Set, saved, uid bool) (wire.Set, error) {

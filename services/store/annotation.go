@@ -96,13 +96,30 @@ func (s *annotations) readable(ctx context.Context, req *storev1.GetAnnotationsR
 		return boxes, nil
 	}
 	if len(boxes) == 1 {
-		return boxes, s.may(ctx, req, boxes[0], acl.Lookup|acl.Read)
+		return boxes, s.mayNote(ctx, req, boxes[0], acl.Lookup)
 	}
 	access, err := s.access(ctx, req, index.AccessQuery{})
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(boxes, func(id mailbox.ID) bool { return id == 0 || !access.Rights(id).Has(acl.Lookup|acl.Read) }), nil
+	return slices.DeleteFunc(boxes, func(id mailbox.ID) bool {
+		return id == 0 || !access.Rights(id).Has(acl.Lookup) || !access.Rights(id).Any(acl.Notes)
+	}), nil
+}
+
+// mayNote is may, and that one of acl.Notes is there.
+func (s *annotations) mayNote(ctx context.Context, req asked, box mailbox.ID, need acl.Rights) error {
+	if !foreign(req) {
+		return nil
+	}
+	have, err := s.rightsOn(ctx, req, box)
+	if err != nil {
+		return err
+	}
+	if !have.Any(acl.Notes) {
+		need |= acl.Read
+	}
+	return check(have, need)
 }
 
 // SetAnnotations writes entries of a mailbox.
@@ -130,14 +147,14 @@ func (s *annotations) SetAnnotations(ctx context.Context, req *storev1.SetAnnota
 		}
 		if metadata.Below(name, metadata.Private) {
 			e.Reader = reader(req)
-			need |= acl.Read
 		} else {
+			// Stricter than the RFC is: a note that all readers see is not for those who may only read.
 			need |= acl.Write
 		}
 		entries = append(entries, e)
 	}
 	box := mailbox.ID(req.GetMailbox())
-	if err := s.may(ctx, req, box, need); err != nil {
+	if err := s.mayNote(ctx, req, box, need); err != nil {
 		return nil, err
 	}
 	err = s.deps.Annotations.SetAnnotations(ctx, a, box, entries)
