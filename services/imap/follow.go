@@ -28,6 +28,8 @@ type following struct {
 	// had none is seen once something else makes it look.
 	abroad bool
 	known  map[uint64]lastTold
+	// notes are the entries of mailboxes, of which changes are wanted; see compareNotes.
+	notes map[uint64]notes
 	// accounts are those whose notices are heard, and prefixes what names of others' mailboxes begin with.
 	accounts []mailbox.AccountID
 	prefixes map[mailbox.AccountID]string
@@ -55,7 +57,7 @@ func toldOf(n *node) lastTold {
 // follow begins to watch, in the place of what was watched before.
 func (s *session) follow(groups []eventGroup, status bool) error {
 	s.unfollow()
-	f := &following{s: s, groups: groups, known: map[uint64]lastTold{}, prefixes: map[mailbox.AccountID]string{}, changed: map[uint64]mailbox.AccountID{}}
+	f := &following{s: s, groups: groups, known: map[uint64]lastTold{}, notes: map[uint64]notes{}, prefixes: map[mailbox.AccountID]string{}, changed: map[uint64]mailbox.AccountID{}}
 	var others events
 	for i := range groups {
 		g := &groups[i]
@@ -83,14 +85,25 @@ func (s *session) follow(groups []eventGroup, status bool) error {
 	for i := range boxes {
 		n := &boxes[i]
 		f.known[n.GetId()] = toldOf(n)
-		if g := f.group(n); status && g != nil && g.events&messageNew != 0 && !f.isSelected(n.GetId()) {
-			if err := f.tellStatus(n, g); err != nil {
+		wanted := f.wanted(n)
+		switch {
+		case wanted != 0 && !s.rights(n).Has(acl.Read):
+			f.tellList(`\NoAccess`, n.GetName(), "") // RFC 5465 §3.1
+		case status && wanted&messageNew != 0 && !f.isSelected(n.GetId()):
+			if err := f.tellStatus(n, wanted); err != nil {
 				s.unfollow()
 				return err
 			}
 		}
 	}
-	return nil
+	err = f.compareServerNotes(true)
+	if err == nil {
+		err = f.compareNotes(boxes, true)
+	}
+	if err != nil {
+		s.unfollow()
+	}
+	return err
 }
 
 // leadsAbroad tells whether a group may be about mailboxes of others.
@@ -129,7 +142,7 @@ func (f *following) mailboxes() ([]node, error) {
 		}
 		heard := len(f.accounts)
 		for i := range nodes {
-			if n := &nodes[i]; n.GetExists() && n.owner != f.s.account && f.group(n) != nil {
+			if n := &nodes[i]; n.GetExists() && n.owner != f.s.account && f.wanted(n) != 0 {
 				f.prefixes[n.owner] = abroadPrefix(n.GetName())
 				f.hear(n.owner)
 			}
@@ -215,7 +228,11 @@ func (f *following) tell() {
 func (f *following) find(changed map[uint64]mailbox.AccountID) error {
 	ids := map[mailbox.AccountID][]uint64{}
 	for id, account := range changed {
-		ids[account] = append(ids[account], id)
+		if id != serverNotes {
+			ids[account] = append(ids[account], id)
+		} else if err := f.compareServerNotes(false); err != nil {
+			return err
+		}
 	}
 	for account, some := range ids {
 		if err := f.findOf(account, some); err != nil {
@@ -232,6 +249,7 @@ func (f *following) findOf(account mailbox.AccountID, ids []uint64) error {
 	if err != nil {
 		return err
 	}
+	var boxes []node
 	for i, found := range resp.GetFound() {
 		m := found.GetMailbox()
 		switch {
@@ -244,11 +262,12 @@ func (f *following) findOf(account mailbox.AccountID, ids []uint64) error {
 			if err := f.compare(n); err != nil {
 				return err
 			}
+			boxes = append(boxes, *n)
 		case i < len(ids):
 			f.gone(ids[i])
 		}
 	}
-	return nil
+	return f.compareNotes(boxes, false)
 }
 
 // list looks at all.
@@ -269,21 +288,24 @@ func (f *following) list() error {
 			f.gone(id)
 		}
 	}
-	return nil
+	if err := f.compareServerNotes(false); err != nil {
+		return err
+	}
+	return f.compareNotes(boxes, false)
 }
 
-// group is the first that is about a mailbox: it alone counts (RFC 5465 §3.1).
-func (f *following) group(n *node) *eventGroup {
-	return f.groupOf(n.GetName(), n.GetSubscribed(), n.owner == f.s.account)
+// wanted is what is wanted of a mailbox, by all groups that are about it (RFC 5465 §6).
+func (f *following) wanted(n *node) events {
+	return f.wantedOf(n.GetName(), n.GetSubscribed(), n.owner == f.s.account)
 }
 
-func (f *following) groupOf(name string, subscribed, own bool) *eventGroup {
+func (f *following) wantedOf(name string, subscribed, own bool) (all events) {
 	for i := range f.groups {
 		if f.groups[i].matches(name, subscribed, own) {
-			return &f.groups[i]
+			all |= f.groups[i].events
 		}
 	}
-	return nil
+	return all
 }
 
 // isSelected tells of the mailbox that has groups of its own.
@@ -300,25 +322,23 @@ func (f *following) compare(m *node) error {
 		return nil
 	}
 	f.known[m.GetId()] = now
-	g := f.group(m)
-	if g == nil {
+	wanted := f.wanted(m)
+	if wanted == 0 && knew {
 		// It may have been renamed out of sight.
-		if g = f.groupOf(was.name, was.subscribed, was.owner == f.s.account); g == nil || !knew {
-			return nil
-		}
+		wanted = f.wantedOf(was.name, was.subscribed, was.owner == f.s.account)
 	}
 	switch {
-	case g.events&mailboxName != 0 && !knew:
+	case wanted&mailboxName != 0 && !knew:
 		f.tellList(now.subscribedAttribute(), now.name, "")
-	case g.events&mailboxName != 0 && was.name != now.name:
+	case wanted&mailboxName != 0 && was.name != now.name:
 		f.tellList(now.subscribedAttribute(), now.name, was.name)
-	case g.events&subscriptionChange != 0 && was.subscribed != now.subscribed:
+	case wanted&subscriptionChange != 0 && was.subscribed != now.subscribed:
 		f.tellList(now.subscribedAttribute(), now.name, "")
 	}
 	arrived := was.messages != now.messages || was.uidNext != now.uidNext && knew
 	flagged := knew && was.modSeq != now.modSeq
-	if !f.isSelected(m.GetId()) && (g.events&messageNew != 0 && arrived || g.events&flagChange != 0 && flagged) {
-		return f.tellStatus(m, g)
+	if !f.isSelected(m.GetId()) && (wanted&messageNew != 0 && arrived || wanted&flagChange != 0 && flagged) {
+		return f.tellStatus(m, wanted)
 	}
 	return nil
 }
@@ -327,10 +347,11 @@ func (f *following) compare(m *node) error {
 func (f *following) gone(id uint64) {
 	was, knew := f.known[id]
 	delete(f.known, id)
+	delete(f.notes, id)
 	if !knew {
 		return
 	}
-	if g := f.groupOf(was.name, was.subscribed, was.owner == f.s.account); g != nil && g.events&mailboxName != 0 {
+	if f.wantedOf(was.name, was.subscribed, was.owner == f.s.account)&mailboxName != 0 {
 		f.tellList(`\NonExistent`, was.name, "")
 	}
 }
@@ -354,12 +375,12 @@ func (f *following) tellList(attributes, name, oldName string) {
 }
 
 // tellStatus writes the counters of a mailbox that is not selected (RFC 5465 §5.1 to §5.3), where the session may read it.
-func (f *following) tellStatus(n *node, g *eventGroup) error {
+func (f *following) tellStatus(n *node, wanted events) error {
 	if !f.s.rights(n).Has(acl.Read) {
 		return nil
 	}
 	items := &statusItems{names: []string{"MESSAGES", "UIDNEXT", "UIDVALIDITY"}}
-	if g.events&flagChange != 0 {
+	if wanted&flagChange != 0 {
 		items.names = append(items.names, "UNSEEN")
 	}
 	if f.s.enabled.condstore {

@@ -267,6 +267,9 @@ func (s *session) changeMetadata(name string, changes []*storev1.AnnotationChang
 	case codes.OutOfRange:
 		return no(fmt.Sprintf("METADATA MAXSIZE %d", metadataValueMax), "value too large")
 	}
+	if err == nil && s.following != nil {
+		s.following.changedOwn(req.Mailbox, changes)
+	}
 	return err
 }
 

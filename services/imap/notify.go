@@ -15,15 +15,18 @@ const (
 	flagChange
 	mailboxName
 	subscriptionChange
+	mailboxMetadata
+	serverMetadata
 )
 
 var eventNames = map[string]events{
 	"MESSAGENEW": messageNew, "MESSAGEEXPUNGE": messageExpunge, "FLAGCHANGE": flagChange,
 	"MAILBOXNAME": mailboxName, "SUBSCRIPTIONCHANGE": subscriptionChange,
+	"MAILBOXMETADATACHANGE": mailboxMetadata, "SERVERMETADATACHANGE": serverMetadata,
 }
 
 // errBadEvent names the events there are (RFC 5465 §5).
-var errBadEvent = no("BADEVENT (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange)", "no such event here")
+var errBadEvent = no("BADEVENT (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange MailboxMetadataChange ServerMetadataChange)", "no such event here")
 
 // Limits of one NOTIFY; more is too much to watch (RFC 5465 §5.8).
 const (
@@ -109,7 +112,7 @@ func (s *session) parseGroups(l *wire.Lexer) (groups []eventGroup, refused error
 	names, selected := 0, false
 	for first := true; l.Err() == nil && (first || l.Accept(' ')); first = false {
 		g, bad := s.parseGroup(l)
-		if bad {
+		if bad || g.events&(mailboxMetadata|serverMetadata) != 0 && s.svc.deps.Annotations == nil {
 			refused = errBadEvent
 		}
 		if g.filter <= filterSelectedDelayed {
@@ -117,7 +120,7 @@ func (s *session) parseGroups(l *wire.Lexer) (groups []eventGroup, refused error
 				l.Fail("selected twice")
 			}
 			selected = true
-			if g.events&(mailboxName|subscriptionChange) != 0 {
+			if g.events&^(messageNew|messageExpunge|flagChange) != 0 {
 				l.Fail("of the selected mailbox there are message events only") // RFC 5465 §6.1
 			}
 		}
