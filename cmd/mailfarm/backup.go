@@ -24,6 +24,8 @@ import (
 type repoFlags struct {
 	s3   repo.S3Config
 	temp string
+	// identity and encryptTo are files of keys.
+	identity, encryptTo string
 }
 
 func (r *repoFlags) flags(c *cobra.Command) {
@@ -31,11 +33,32 @@ func (r *repoFlags) flags(c *cobra.Command) {
 	f.StringVar(&r.s3.Endpoint, "s3-endpoint", os.Getenv("AWS_ENDPOINT_URL"), "where the S3 server of s3://BUCKET/PREFIX is (AWS_ENDPOINT_URL)")
 	f.StringVar(&r.s3.Region, "s3-region", os.Getenv("AWS_REGION"), "its region (AWS_REGION)")
 	f.StringVar(&r.s3.CAFile, "s3-ca", "", "file with the authority of its certificate")
+	f.StringVar(&r.identity, "identity", "", "file with the secret key of an encrypted repository, as age-keygen makes it; what is written is encrypted to it")
 	f.StringVar(&r.temp, "temp", "", "folder for packs while they are made (default the system's)")
 }
 
-// backend takes a path, or s3://BUCKET/PREFIX.
+// backend is a place, which is encrypted where there is a key.
 func (r *repoFlags) backend(ctx context.Context, where string, create bool) (repo.Backend, error) {
+	if r.encryptTo != "" && r.identity == "" {
+		return nil, errors.New("--encrypt-to also needs --identity FILE: a run reads what the earlier ones have written")
+	}
+	b, err := r.place(ctx, where, create)
+	if err != nil || r.identity == "" {
+		return b, err
+	}
+	return r.seal(b)
+}
+
+// told adds what to do about a repository that is encrypted.
+func (r *repoFlags) told(err error) error {
+	if errors.Is(err, repo.ErrSealed) && r.identity == "" {
+		return fmt.Errorf("%w: give --identity FILE", err)
+	}
+	return err
+}
+
+// place takes a path, or s3://BUCKET/PREFIX.
+func (r *repoFlags) place(ctx context.Context, where string, create bool) (repo.Backend, error) {
 	rest, ok := strings.CutPrefix(where, "s3://")
 	if !ok {
 		return repo.OpenDir(where, create)
@@ -55,6 +78,25 @@ func (r *repoFlags) backend(ctx context.Context, where string, create bool) (rep
 	return repo.OpenS3(ctx, cfg)
 }
 
+// seal reads the keys.
+func (r *repoFlags) seal(b repo.Backend) (repo.Backend, error) {
+	identity, err := os.Open(r.identity)
+	if err != nil {
+		return nil, fmt.Errorf("--identity: %w", err)
+	}
+	defer identity.Close()
+	var to io.Reader
+	if r.encryptTo != "" {
+		f, err := os.Open(r.encryptTo)
+		if err != nil {
+			return nil, fmt.Errorf("--encrypt-to: %w", err)
+		}
+		defer f.Close()
+		to = f
+	}
+	return repo.Seal(b, identity, to, r.temp)
+}
+
 // with opens a repository for f, which writes to it alone where write says so.
 func (r *repoFlags) with(ctx context.Context, where string, write, create bool, f func(*repo.Repo) error) (err error) {
 	b, err := r.backend(ctx, where, create)
@@ -70,7 +112,7 @@ func (r *repoFlags) with(ctx context.Context, where string, write, create bool, 
 	}
 	rep, err := repo.Open(ctx, b)
 	if err != nil {
-		return err
+		return r.told(err)
 	}
 	rep.Temp = r.temp
 	return first(f(rep), rep.Close())
@@ -90,6 +132,7 @@ func newBackup() *cobra.Command {
 	c := group("backup", "Copy all that the farm keeps into a repository, and look after the repository")
 	r := &repoFlags{}
 	r.flags(c)
+	c.PersistentFlags().StringVar(&r.encryptTo, "encrypt-to", "", "file with public keys (age1…) that can read what is written as well, as of a key that is kept elsewhere")
 	c.AddCommand(backupRun(r), backupList(r), backupVerify(r), backupPrune(r))
 	return c
 }
@@ -106,10 +149,14 @@ is kept, and the queue. REPOSITORY is a folder, which is made where it is not th
 Each backup is a full picture, and only what is new is written. One that is cut off leaves the earlier ones as they are;
 run it again, and it makes use of what was written. README.txt in the repository tells how to read it with plain tools.
 
+With --identity FILE all of it is encrypted, and only the secret key in that file reads it, or the age program with it.
+Without the key nobody does: keep it elsewhere too, or give the public keys of another one by --encrypt-to, at every run.
+
 It ends with status 1 where a message could not be read: all else is in the backup.`,
 		Example: `  mailfarm backup run /backup/mail
   mailfarm backup run /backup/mail --rate 20M --textfile /var/lib/node_exporter/mailfarm.prom
-  mailfarm backup run s3://backups/mail --s3-endpoint https://s3.example.org`,
+  mailfarm backup run s3://backups/mail --s3-endpoint https://s3.example.org
+  mailfarm backup run s3://backups/mail --identity /etc/mailfarm/backup.key --encrypt-to /etc/mailfarm/vault.pub`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			perSecond, err := octetsOf(rate)
@@ -218,6 +265,9 @@ func backupList(r *repoFlags) *cobra.Command {
 			}
 			// What is in the packs is of no concern here.
 			list, err := (&repo.Repo{Backend: b}).Snapshots(c.Context())
+			if errors.Is(err, repo.ErrSealed) {
+				return r.told(err)
+			}
 			out, rows := []snapshotJSON{}, [][]string{}
 			for _, s := range list {
 				out = append(out, snapshotJSON{s.Name, s.Began, s.Ended, s.Version, s.Counts, len(s.Missing)})

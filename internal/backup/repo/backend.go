@@ -34,7 +34,7 @@ type Backend interface {
 
 // File is what List tells.
 type File struct {
-	// Name is whole, with its folder.
+	// Name is whole, with its folder; Size is what it has where it lies, octets.
 	Name string
 	Size int64
 }

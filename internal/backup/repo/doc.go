@@ -6,6 +6,8 @@
 //	packs/<sha256>.jsonl                where in the pack each member lies
 //	snapshots/<time>-<sha256>.json      one backup: what it refers to is a full picture
 //
+// Where it is encrypted (Seal), all but README.txt ends in ".age" as well.
+//
 // A pack is written whole, then its index, then the snapshot: what a run that ended early left behind is used by the next one,
 // or removed by Prune. Nothing that is there is ever changed. An object that is there is not written again, by whatever run,
 // and so each is there once.

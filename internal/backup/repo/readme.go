@@ -15,6 +15,9 @@ const readme = `This is a backup repository of mailfarm, format 1. mailfarm read
   packs/<SHA-256>.jsonl
       Where each member begins in its pack ("at"), and how long it is there ("stored").
 
+Files that end in ".age" are encrypted, each by itself (age-encryption.org/v1); with the secret key age decrypts them:
+          for f in packs/*.age snapshots/*.age; do age -d -i KEYFILE -o "${f%.age}" "$f"; done
+
 From a snapshot to a message:
 
   1. Each object in "accounts" has a line per account: its id, its address, and "rows": an object.
@@ -31,5 +34,5 @@ accounts with the hashes of their passwords, aliases and groups; lines of "queue
 delivered, with its envelope ("entry") and the frame's own record ("tail", mailfarm.mail.v1.FrameTail in base64).
 Ids and numbers that may be above 2^53 are strings. Times are UTC.
 
-Whoever reads this repository reads everybody's mail.
+Whoever reads this repository, or has the secret key of one that is encrypted, reads everybody's mail.
 `

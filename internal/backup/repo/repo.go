@@ -77,6 +77,9 @@ func Open(ctx context.Context, b Backend) (*Repo, error) {
 	}
 	whole := map[string]bool{}
 	for _, f := range files {
+		if strings.HasSuffix(f.Name, sealedSuffix) {
+			return nil, fmt.Errorf("open repository %s: %w: the secret key is needed", b, ErrSealed)
+		}
 		if name, ok := strings.CutSuffix(strings.TrimPrefix(f.Name, "packs/"), ".tar.zst"); ok {
 			whole[name] = true
 		}

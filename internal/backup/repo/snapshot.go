@@ -106,6 +106,9 @@ func (r *Repo) Snapshots(ctx context.Context) (list []*Snapshot, err error) {
 		return nil, err
 	}
 	for _, f := range files {
+		if strings.HasSuffix(f.Name, sealedSuffix) {
+			return nil, fmt.Errorf("read snapshots of %s: %w: the secret key is needed", r, ErrSealed)
+		}
 		name, ok := strings.CutSuffix(strings.TrimPrefix(f.Name, "snapshots/"), ".json")
 		if !ok {
 			continue
