@@ -67,6 +67,11 @@ func (a *Archive) walk(dir, name string, depth int) error {
 		return err
 	}
 	for _, e := range entries {
+		if at := path.Join(dir, e.Name()); e.IsDir() && maildir.Ours(a.fsys, at) && maildir.Is(a.fsys, at) {
+			return a.walkMaildir(dir, name, depth) // an export without INBOX
+		}
+	}
+	for _, e := range entries {
 		at := path.Join(dir, e.Name())
 		switch {
 		case e.IsDir():
@@ -124,7 +129,9 @@ func (a *Archive) walkMaildir(dir, name string, depth int) error {
 		return f
 	}
 	begin := len(a.Folders)
-	add(dir, own)
+	if maildir.Is(a.fsys, dir) {
+		add(dir, own)
+	}
 	var plain []*Folder // those whose directory alone tells the name
 	entries, err := fs.ReadDir(a.fsys, dir)
 	if err != nil {

@@ -60,7 +60,7 @@ type FolderWriter interface {
 func Create(path string, format Format, dialect mbox.Dialect) (Writer, error) {
 	switch format {
 	case Maildir:
-		if err := free(path, func(name string) bool { return name == "cur" }); err != nil {
+		if err := free(path, func(name string) bool { return name == "cur" || maildir.Ours(os.DirFS(path), name) }); err != nil {
 			return nil, err
 		}
 		tree, err := maildir.Create(path)
@@ -69,7 +69,9 @@ func Create(path string, format Format, dialect mbox.Dialect) (Writer, error) {
 		}
 		return maildirWriter{tree}, nil
 	case Mbox:
-		if err := free(path, func(name string) bool { return strings.HasSuffix(name, ".mbox") }); err != nil {
+		if err := free(path, func(name string) bool {
+			return strings.HasSuffix(name, ".mbox") || strings.HasSuffix(name, ".mbox"+partSuffix) || strings.HasSuffix(name, ".sbd")
+		}); err != nil {
 			return nil, err
 		}
 		if err := os.MkdirAll(path, 0o700); err != nil {

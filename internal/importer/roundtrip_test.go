@@ -206,6 +206,40 @@ func TestHardNames(t *testing.T) {
 	}
 }
 
+// TestExportOfAFolderGoesOn cuts off exports of folders beside INBOX, and gives them again: to what the first one has left.
+func TestExportOfAFolderGoesOn(t *testing.T) {
+	t.Parallel()
+	a := startFarm(t, sqlite.Options{})
+	for i, name := range []string{"INBOX", "A.B", "A.B/c", "Work"} {
+		begin := &storev1.ImportBegin{Mailbox: name, UidValidity: uint32(1_700_000_000 - i), Subscribed: i%2 == 1}
+		a.put(t, begin, []*storev1.ImportStart{{Key: []byte("1"), ReceivedNs: 1e18}}, []string{"Subject: " + name + "\r\n\r\n"})
+	}
+	for path, format := range map[string]archive.Format{"m": archive.Maildir, "b": archive.Mbox} {
+		path = filepath.Join(t.TempDir(), path)
+		for cut := range 2 {
+			w, err := archive.Create(path, format, mbox.RD)
+			check(t, err)
+			folder, err := w.Folder(archive.FolderInfo{Name: []string{"A.B/c", "A.B"}[cut], UIDValidity: 1, UIDNext: 2})
+			check(t, err)
+			if _, _, err := folder.Put(&archive.Item{UID: 1}, strings.NewReader("x")); err != nil { // and never again
+				t.Fatal(err)
+			}
+		}
+		a.exportTo(t, path, format, mbox.RD, "A.B", "Work")
+		b := startFarm(t, sqlite.Options{})
+		r := b.importAt(t, path, importer.Run{})
+		if r.Filed != 3 || len(r.Folders) != 3 {
+			t.Errorf("%s: %+v", path, r)
+		}
+		got := b.boxes(t)
+		for i, name := range []string{"A.B", "A.B/c", "Work"} {
+			if g := got[name]; len(g.messages) != 1 || g.messages[0].Text != "Subject: "+name+"\r\n\r\n" || format == archive.Maildir && g.Subscribed != (i != 1) {
+				t.Errorf("%s: %s: %v, %+v", path, name, g.Mailbox, g.messages)
+			}
+		}
+	}
+}
+
 // TestFolderThatCannotBeMade exports to where a path would be too long: what has room is written, the rest is told.
 func TestFolderThatCannotBeMade(t *testing.T) {
 	t.Parallel()

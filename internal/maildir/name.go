@@ -95,6 +95,12 @@ func readFolderOf(fsys fs.FS, dir string) (of folderOf, err error) {
 	return of, nil
 }
 
+// Ours tells of a directory that an export has made for a folder.
+func Ours(fsys fs.FS, dir string) bool {
+	of, err := readFolderOf(fsys, dir)
+	return err == nil && of.Mailbox != ""
+}
+
 // Mailbox is the mailbox that a Maildir++ directory ".A.B" stands for: what an export has noted there, or "A/B"; noted tells
 // which. The error tells why a note was not read.
 func Mailbox(fsys fs.FS, dir string) (name string, noted bool, err error) {
