@@ -26,6 +26,10 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{[]string{"quota", "set", "a@example.org", "--domain", "example.org"}, "--domain"},
 		{[]string{"quota", "set", "--domain", "example.org", "--folder", "INBOX"}, "--folder"},
 		{[]string{"quota", "set", "a@example.org", "--account-size", "1G"}, "--size"},
+		{[]string{"expire", "set", "all"}, "folder"},
+		{[]string{"expire", "set", "all", "--folder", "*", "--older-than", "old"}, "30d"},
+		{[]string{"expire", "set", "all", "--folder", "*", "--received", "--keep", "1"}, "--older-than"},
+		{[]string{"expire", "set", "all", "--folder", "*", "--larger-than", "none"}, "--larger-than"},
 		{[]string{"audit", "--since", "2026-02-01", "--until", "2026-01-01"}, "nothing lies between"},
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 
+	"github.com/mailfarm/mailfarm/internal/account"
 	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
@@ -172,7 +172,9 @@ func (d *door) setRetention(c *cobra.Command, name, folder string, keep time.Dur
 	return d.call(c.Context(), func(ctx context.Context, conn *grpc.ClientConn) (err error) {
 		rule := &storev1.RetentionRule{Folder: folder, KeepNs: int64(keep)}
 		if domain, ok := strings.CutPrefix(name, "@"); ok {
-			rule.Domain = strings.ToLower(domain)
+			if rule.Domain, err = account.ParseDomain(domain); err != nil {
+				return err
+			}
 		} else if rule.Account, err = keptAccount(ctx, conn, name); err != nil {
 			return err
 		}
@@ -218,91 +220,4 @@ func (d *door) listRetention(ctx context.Context, w io.Writer, conn *grpc.Client
 		rows = append(rows, []string{r.Of, r.Folder, r.Keep})
 	}
 	return table(w, "OF\tFOLDER\tKEPT FOR", rows)
-}
-
-func newExpire() *cobra.Command {
-	d := &door{}
-	c := group("expire", "Rules that empty folders of what is old (store.expire)")
-	d.flags(c)
-	var dry bool
-	run := &cobra.Command{
-		Use:   "run [ACCOUNT]",
-		Short: "Apply the rules now; what goes can be brought back",
-		Long: `Apply the rules of the configuration (store.expire) now, to one account or all, instead of at their next time. What goes
-is kept like whatever was expunged: see "mailfarm undelete".
-
-With --dry-run nothing is changed: it is told of each folder what would go.`,
-		Example: "  mailfarm expire run --dry-run\n  mailfarm expire run alice@example.org",
-		Args:    cobra.MaximumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			conn, err := d.dial()
-			if err != nil {
-				return err
-			}
-			defer conn.Close()
-			req := &storev1.ExpireRequest{DryRun: dry}
-			if len(args) > 0 {
-				if req.Account, err = keptAccount(c.Context(), conn, args[0]); err != nil {
-					return err
-				}
-			}
-			stream, err := storev1.NewRetentionClient(conn).Expire(c.Context(), req)
-			if err != nil {
-				return err
-			}
-			return d.printExpire(c.Context(), c.OutOrStdout(), conn, stream.Recv, dry)
-		},
-	}
-	run.Flags().BoolVar(&dry, "dry-run", false, "only tell what would go")
-	c.AddCommand(run)
-	return c
-}
-
-func (d *door) printExpire(ctx context.Context, w io.Writer, conn *grpc.ClientConn, recv func() (*storev1.ExpireResponse, error), dry bool) error {
-	type expireJSON struct {
-		Account  string `json:"account"`
-		Folder   string `json:"folder"`
-		Rule     uint32 `json:"rule"`
-		Messages uint64 `json:"messages"`
-		Octets   int64  `json:"octets"`
-	}
-	list := []expireJSON{}
-	var ids []uint64
-	var messages uint64
-	var octets int64
-	for {
-		e, err := recv()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		list, ids = append(list, expireJSON{"", e.Folder, e.Rule, e.Messages, e.Octets}), append(ids, e.Account)
-		messages, octets = messages+e.Messages, octets+e.Octets
-	}
-	names := addressesOf(ctx, conn, ids)
-	var rows [][]string
-	for i := range list {
-		e := &list[i]
-		e.Account = names[ids[i]]
-		rows = append(rows, []string{e.Account, e.Folder, fmt.Sprint(e.Rule), fmt.Sprint(e.Messages), fmt.Sprint(e.Octets)})
-	}
-	if d.json {
-		return printJSON(w, struct {
-			Folders  []expireJSON `json:"folders"`
-			Messages uint64       `json:"messages"`
-			Octets   int64        `json:"octets"`
-			DryRun   bool         `json:"dry_run"`
-		}{list, messages, octets, dry})
-	}
-	if err := table(w, "ACCOUNT\tFOLDER\tRULE\tMESSAGES\tSIZE", rows); err != nil {
-		return err
-	}
-	what := "expired"
-	if dry {
-		what = "would expire"
-	}
-	_, err := fmt.Fprintf(w, "%d messages of %d octets %s\n", messages, octets, what)
-	return err
 }

@@ -57,6 +57,13 @@ type Retention interface {
 	// Rules lists all rules.
 	Rules(ctx context.Context) ([]RetentionRule, error)
 
+	// SetExpireRule sets the rule of a key. ErrExpireRules.
+	SetExpireRule(ctx context.Context, rule ExpireRule) error
+	// DropExpireRule removes a rule, and tells whether there was one.
+	DropExpireRule(ctx context.Context, key ExpireKey) (found bool, err error)
+	// ExpireRules lists all, in the order of their keys.
+	ExpireRules(ctx context.Context) ([]ExpireRule, error)
+
 	// Accounts lists accounts behind one, by id.
 	Accounts(ctx context.Context, after mailbox.AccountID, limit int) ([]mailbox.AccountID, error)
 	// Mark notes, where keep is set, that a mailbox's UIDNEXT is next now, and tells the highest one that was noted at or before a time:

@@ -125,6 +125,10 @@ var indexTables = []*table{
 		columns: join(cols(number, "account"), cols(text, "domain folder"), cols(number, "keep_ns")),
 	},
 	{
+		source: "expire_rule", target: "expire_rule", order: keys("account", "domain", "folder", "name"), key: keys("account", "domain", "folder", "name"), merge: true,
+		columns: join(cols(number, "account"), cols(text, "domain folder name"), cols(number, "older_ns received larger"), cols(text, "flag no_flag"), cols(number, "keep never")),
+	},
+	{
 		source: "chunk", target: "chunk", order: keys("account", "mailbox", "first_uid"), key: keys("account", "mailbox", "first_uid"),
 		columns: join(cols(number, "account mailbox first_uid max_mod_seq"), cols(octets, "uids flags mod_seqs emails sizes received saved")),
 	},

@@ -10,7 +10,7 @@ func TestWhatProtectsComesFirst(t *testing.T) {
 	}
 	for _, due := range []string{"tombstone", "kept", "dropping"} {
 		for _, first := range []string{
-			"email", "legal_hold", "retention_rule", "chunk", "removed", "removed_mailbox", "mailbox", "account", // a purge reads or writes these
+			"email", "legal_hold", "retention_rule", "expire_rule", "chunk", "removed", "removed_mailbox", "mailbox", "account", // a purge reads or writes these
 			"conversation", "imported", "spent_validity", "uid_mark", "subscription", "quota", "quota_notice", // a drop removes these
 		} {
 			if at[due] < at[first] {

@@ -185,6 +185,8 @@ func (s *site) fill(accounts, each int) {
 	for _, err := range []error{
 		kept.Hold(s.ctx, 1000, "case 12", true), kept.BeginDrop(s.ctx, 900, s.now),
 		kept.SetRule(s.ctx, index.RetentionRule{Account: 1001, Folder: `\Trash`, Keep: time.Hour}),
+		kept.SetExpireRule(s.ctx, index.ExpireRule{ExpireKey: index.ExpireKey{Account: 1001, Folder: `\Trash`, Name: "large"}, LargerThan: 1 << 40, NoFlag: "$Keep"}),
+		kept.SetExpireRule(s.ctx, index.ExpireRule{ExpireKey: index.ExpireKey{Domain: "example.org", Folder: "*"}, OlderThan: 1e6 * time.Hour, Received: true}),
 	} {
 		if err != nil {
 			s.Fatal(err)

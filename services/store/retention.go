@@ -74,9 +74,7 @@ func (s *Service) AddRetention(deps RetentionDeps) error {
 	if deps.Removed != nil {
 		tasks = append(tasks, r.watch("accounts", part.task("removed-accounts", retentionEvery, r.dropAccounts)))
 	}
-	if len(s.cfg.Expire) > 0 {
-		tasks = append(tasks, r.watch("expire", part.task("expire", s.cfg.ExpireEvery, r.expireAll)))
-	}
+	tasks = append(tasks, r.watch("expire", part.task("expire", s.cfg.ExpireEvery, r.expireAll)))
 	s.servers = append(s.servers, func(g grpc.ServiceRegistrar) {
 		storev1.RegisterRetentionServer(g, r)
 		storev1.RegisterChecksServer(g, &checks{mailboxes: &mailboxes{Service: s}, check: deps.Check, retention: r})

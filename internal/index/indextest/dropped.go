@@ -68,6 +68,9 @@ func (s *RetentionSubject) refused(t *testing.T, account mailbox.AccountID, want
 			return err
 		}, want},
 		{"SetQuota", func() error { return s.Quotas.SetQuota(ctx, account, "", index.Limits{Size: 1}) }, want},
+		{"SetExpireRule", func() error {
+			return s.Retention.SetExpireRule(ctx, index.ExpireRule{ExpireKey: index.ExpireKey{Account: account, Folder: "*"}, Keep: 1})
+		}, want},
 		{"SetRule", func() error { return s.Retention.SetRule(ctx, index.RetentionRule{Account: account}) }, want},
 		{"Restore", func() error {
 			_, err := s.Retention.Restore(ctx, index.Restore{Account: account, Target: "old"})

@@ -27,6 +27,7 @@ func RunRetention(t *testing.T, open func(testing.TB) RetentionSubject) {
 		test func(*testing.T, RetentionSubject)
 	}{
 		{"ExpungedIsKept", expungedIsKept},
+		{"ExpireRules", expireRules},
 		{"DeletedMailboxIsKept", deletedMailboxIsKept},
 		{"RestoredIsPrivate", restoredIsPrivate},
 		{"RestoredIsShared", restoredIsShared},

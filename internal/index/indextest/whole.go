@@ -176,6 +176,7 @@ func (s *WholeSubject) live(t tester) (inbox mailbox.ID, delivered index.Deliver
 	must("SetQuota", s.Quotas.SetQuota(ctx, 7, "Work/2026", index.Limits{Messages: 1000}))
 	must("Hold", s.Retention.Hold(ctx, 7, "case 12", true))
 	must("SetRule", s.Retention.SetRule(ctx, index.RetentionRule{Account: 7, Keep: time.Hour}))
+	must("SetExpireRule", s.Retention.SetExpireRule(ctx, index.ExpireRule{ExpireKey: index.ExpireKey{Account: 7, Folder: "Old"}, Flag: "$Done", Keep: 3}))
 	delivered = s.newDelivery(t, 7)
 	s.deliver(t, delivered)
 	return inbox, delivered
@@ -222,7 +223,7 @@ func comesBack(t *testing.T, open func(testing.TB) WholeSubject) {
 	queued := whole.Queued{ID: delivered.QueueID, Number: delivered.Number}
 	rows := s.dumped(t, 7, queued)
 	for name, least := range map[string]int{"mailbox": 7, "email": 701, "chunk": 4, "removed": 2, "removed_mailbox": 1, "subscription": 1, "acl": 1,
-		"account": 1, "quota": 1, "legal_hold": 1, "retention_rule": 1, "delivered": 1, "tombstone": 1, "kept": 1} {
+		"account": 1, "quota": 1, "legal_hold": 1, "retention_rule": 1, "expire_rule": 1, "delivered": 1, "tombstone": 1, "kept": 1} {
 		if len(rows[name]) < least {
 			t.Errorf("%s has %d rows, want %d or more", name, len(rows[name]), least)
 		}
@@ -310,6 +311,9 @@ func fingerprints(t *testing.T, s WholeSubject) {
 		{"acl", func() error { s.grant(t, 7, inbox, acl.User(12), "lr"); return nil }},
 		{"quota", func() error { return s.Quotas.SetQuota(ctx, 7, "", index.Limits{Messages: 5000}) }},
 		{"hold", func() error { return s.Retention.Hold(ctx, 7, "", false) }},
+		{"rule of expiry", func() error {
+			return s.Retention.SetExpireRule(ctx, index.ExpireRule{ExpireKey: index.ExpireKey{Account: 7, Folder: "Old"}, Keep: 4})
+		}},
 		{"rule", func() error { return s.Retention.SetRule(ctx, index.RetentionRule{Account: 7, Keep: 2 * time.Hour}) }},
 		{"rename", func() error { _, err := s.Mailboxes.Rename(ctx, 7, "Work/2026", "Done"); return err }},
 		{"delete", func() error { _, err := s.Mailboxes.Delete(ctx, 7, "Done"); return err }},

@@ -59,6 +59,7 @@ var dropSteps = []struct {
 	{`DELETE FROM spent_validity WHERE account = $1 AND uid_validity IN (SELECT uid_validity FROM spent_validity WHERE account = $2 LIMIT $3)`, false},
 	{`DELETE FROM quota WHERE account = $1 AND (root, resource) IN (SELECT root, resource FROM quota WHERE account = $2 LIMIT $3)`, false},
 	{`DELETE FROM quota_notice WHERE account = $1 AND account IN (SELECT account FROM quota_notice WHERE account = $2 LIMIT $3)`, false},
+	{`DELETE FROM expire_rule WHERE account = $1 AND (domain, folder, name) IN (SELECT domain, folder, name FROM expire_rule WHERE account = $2 LIMIT $3)`, false},
 	{`DELETE FROM retention_rule WHERE account = $1 AND account IN (SELECT account FROM retention_rule WHERE account = $2 LIMIT $3)`, false},
 }
 

@@ -116,7 +116,7 @@ func checkOn(t testing.TB, pg *servers.PG) indextest.CheckSubject {
 
 // mailboxTables are all of the mailboxes', without the timeline, which is the server's.
 const mailboxTables = "account, domain_quota, mailbox, subscription, chunk, tombstone, email, delivered, condemned, lease, quota, quota_notice, " +
-	"removed, removed_mailbox, kept, legal_hold, retention_rule, dropping, uid_mark, operation, annotation, imported, spent_validity"
+	"removed, removed_mailbox, kept, legal_hold, retention_rule, expire_rule, dropping, uid_mark, operation, annotation, imported, spent_validity"
 
 func TestMailboxes(t *testing.T) {
 	pg := servers.Postgres(t)

@@ -79,6 +79,8 @@ var Tables = []*Table{
 	{Name: Emails, key: []string{"email"}, Columns: columns(cols(Number, "email thread size received_ns"), cols(Octets, "blob_id overlay"))},
 	{Name: "legal_hold", small: true, key: []string{"set_ns"}, Columns: columns(cols(Number, "set_ns"), cols(Text, "reason"))},
 	{Name: "retention_rule", small: true, key: []string{"domain", "folder"}, Columns: columns(cols(Text, "domain folder"), cols(Number, "keep_ns"))},
+	{Name: "expire_rule", small: true, key: []string{"domain", "folder", "name"}, Columns: columns(cols(Text, "domain folder name"),
+		cols(Number, "older_ns received larger"), cols(Text, "flag no_flag"), cols(Number, "keep never"))},
 	{Name: "chunk", key: []string{"mailbox", "first_uid"},
 		Columns: columns(cols(Number, "mailbox first_uid max_mod_seq"), cols(Octets, "uids flags mod_seqs emails sizes received saved"))},
 	{Name: "removed", key: []string{"mailbox", "mod_seq", "part"}, Columns: columns(cols(Number, "mailbox mod_seq part kind removed_ns"),

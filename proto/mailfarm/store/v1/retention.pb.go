@@ -1253,8 +1253,10 @@ func (x *ListRetentionResponse) GetFolders() []*RetentionRule {
 type ExpireRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// account 0: all.
-	Account       uint64 `protobuf:"fixed64,1,opt,name=account,proto3" json:"account,omitempty"`
-	DryRun        bool   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	Account uint64 `protobuf:"fixed64,1,opt,name=account,proto3" json:"account,omitempty"`
+	DryRun  bool   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// trial, with dry_run, is a rule that counts as if it had been set; it is told of that alone.
+	Trial         *ExpireRule `protobuf:"bytes,3,opt,name=trial,proto3" json:"trial,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1303,14 +1305,22 @@ func (x *ExpireRequest) GetDryRun() bool {
 	return false
 }
 
+func (x *ExpireRequest) GetTrial() *ExpireRule {
+	if x != nil {
+		return x.Trial
+	}
+	return nil
+}
+
 type ExpireResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Account uint64                 `protobuf:"fixed64,1,opt,name=account,proto3" json:"account,omitempty"`
 	Folder  string                 `protobuf:"bytes,2,opt,name=folder,proto3" json:"folder,omitempty"`
-	// rule is the number of the rule in the configuration, from 1.
-	Rule          uint32 `protobuf:"varint,3,opt,name=rule,proto3" json:"rule,omitempty"`
-	Messages      uint64 `protobuf:"varint,4,opt,name=messages,proto3" json:"messages,omitempty"`
-	Octets        int64  `protobuf:"varint,5,opt,name=octets,proto3" json:"octets,omitempty"`
+	// rule is the number of the rule in the configuration, from 1; 0 for one that was set.
+	Rule          uint32      `protobuf:"varint,3,opt,name=rule,proto3" json:"rule,omitempty"`
+	Messages      uint64      `protobuf:"varint,4,opt,name=messages,proto3" json:"messages,omitempty"`
+	Octets        int64       `protobuf:"varint,5,opt,name=octets,proto3" json:"octets,omitempty"`
+	By            *ExpireRule `protobuf:"bytes,6,opt,name=by,proto3" json:"by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1378,6 +1388,396 @@ func (x *ExpireResponse) GetOctets() int64 {
 		return x.Octets
 	}
 	return 0
+}
+
+func (x *ExpireResponse) GetBy() *ExpireRule {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
+// ExpireRule empties folders: a message goes when all that is asked holds of it.
+type ExpireRule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// account 0: domain counts, and without one the rule is for all.
+	Account uint64 `protobuf:"fixed64,1,opt,name=account,proto3" json:"account,omitempty"`
+	Domain  string `protobuf:"bytes,2,opt,name=domain,proto3" json:"domain,omitempty"`
+	// folder is a name, a special use, or * for all folders.
+	Folder string `protobuf:"bytes,3,opt,name=folder,proto3" json:"folder,omitempty"`
+	// name tells rules of one folder apart.
+	Name string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	// older_than_ns is an age: in this folder, or with received by INTERNALDATE; 0: any.
+	OlderThanNs int64 `protobuf:"varint,5,opt,name=older_than_ns,json=olderThanNs,proto3" json:"older_than_ns,omitempty"`
+	Received    bool  `protobuf:"varint,6,opt,name=received,proto3" json:"received,omitempty"`
+	// larger_than is a size, octets.
+	LargerThan int64 `protobuf:"varint,7,opt,name=larger_than,json=largerThan,proto3" json:"larger_than,omitempty"`
+	// flag must be set, and no_flag must not.
+	Flag   string `protobuf:"bytes,8,opt,name=flag,proto3" json:"flag,omitempty"`
+	NoFlag string `protobuf:"bytes,9,opt,name=no_flag,json=noFlag,proto3" json:"no_flag,omitempty"`
+	// keep are so many of the latest messages, which stay.
+	Keep uint32 `protobuf:"varint,10,opt,name=keep,proto3" json:"keep,omitempty"`
+	// never spares the folder from rules that are more general.
+	Never bool `protobuf:"varint,11,opt,name=never,proto3" json:"never,omitempty"`
+	// number is that of a rule of the configuration, from 1.
+	Number        uint32 `protobuf:"varint,12,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExpireRule) Reset() {
+	*x = ExpireRule{}
+	mi := &file_mailfarm_store_v1_retention_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExpireRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExpireRule) ProtoMessage() {}
+
+func (x *ExpireRule) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_retention_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExpireRule.ProtoReflect.Descriptor instead.
+func (*ExpireRule) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_retention_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ExpireRule) GetAccount() uint64 {
+	if x != nil {
+		return x.Account
+	}
+	return 0
+}
+
+func (x *ExpireRule) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *ExpireRule) GetFolder() string {
+	if x != nil {
+		return x.Folder
+	}
+	return ""
+}
+
+func (x *ExpireRule) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ExpireRule) GetOlderThanNs() int64 {
+	if x != nil {
+		return x.OlderThanNs
+	}
+	return 0
+}
+
+func (x *ExpireRule) GetReceived() bool {
+	if x != nil {
+		return x.Received
+	}
+	return false
+}
+
+func (x *ExpireRule) GetLargerThan() int64 {
+	if x != nil {
+		return x.LargerThan
+	}
+	return 0
+}
+
+func (x *ExpireRule) GetFlag() string {
+	if x != nil {
+		return x.Flag
+	}
+	return ""
+}
+
+func (x *ExpireRule) GetNoFlag() string {
+	if x != nil {
+		return x.NoFlag
+	}
+	return ""
+}
+
+func (x *ExpireRule) GetKeep() uint32 {
+	if x != nil {
+		return x.Keep
+	}
+	return 0
+}
+
+func (x *ExpireRule) GetNever() bool {
+	if x != nil {
+		return x.Never
+	}
+	return false
+}
+
+func (x *ExpireRule) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+type SetExpireRuleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rule          *ExpireRule            `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetExpireRuleRequest) Reset() {
+	*x = SetExpireRuleRequest{}
+	mi := &file_mailfarm_store_v1_retention_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetExpireRuleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetExpireRuleRequest) ProtoMessage() {}
+
+func (x *SetExpireRuleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_retention_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetExpireRuleRequest.ProtoReflect.Descriptor instead.
+func (*SetExpireRuleRequest) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_retention_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *SetExpireRuleRequest) GetRule() *ExpireRule {
+	if x != nil {
+		return x.Rule
+	}
+	return nil
+}
+
+type SetExpireRuleResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetExpireRuleResponse) Reset() {
+	*x = SetExpireRuleResponse{}
+	mi := &file_mailfarm_store_v1_retention_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetExpireRuleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetExpireRuleResponse) ProtoMessage() {}
+
+func (x *SetExpireRuleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_retention_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetExpireRuleResponse.ProtoReflect.Descriptor instead.
+func (*SetExpireRuleResponse) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_retention_proto_rawDescGZIP(), []int{23}
+}
+
+type RemoveExpireRuleRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// rule counts by account, domain, folder and name.
+	Rule          *ExpireRule `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveExpireRuleRequest) Reset() {
+	*x = RemoveExpireRuleRequest{}
+	mi := &file_mailfarm_store_v1_retention_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveExpireRuleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveExpireRuleRequest) ProtoMessage() {}
+
+func (x *RemoveExpireRuleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_retention_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveExpireRuleRequest.ProtoReflect.Descriptor instead.
+func (*RemoveExpireRuleRequest) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_retention_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RemoveExpireRuleRequest) GetRule() *ExpireRule {
+	if x != nil {
+		return x.Rule
+	}
+	return nil
+}
+
+type RemoveExpireRuleResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveExpireRuleResponse) Reset() {
+	*x = RemoveExpireRuleResponse{}
+	mi := &file_mailfarm_store_v1_retention_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveExpireRuleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveExpireRuleResponse) ProtoMessage() {}
+
+func (x *RemoveExpireRuleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_retention_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveExpireRuleResponse.ProtoReflect.Descriptor instead.
+func (*RemoveExpireRuleResponse) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_retention_proto_rawDescGZIP(), []int{25}
+}
+
+type ListExpireRulesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListExpireRulesRequest) Reset() {
+	*x = ListExpireRulesRequest{}
+	mi := &file_mailfarm_store_v1_retention_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListExpireRulesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListExpireRulesRequest) ProtoMessage() {}
+
+func (x *ListExpireRulesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_retention_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListExpireRulesRequest.ProtoReflect.Descriptor instead.
+func (*ListExpireRulesRequest) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_retention_proto_rawDescGZIP(), []int{26}
+}
+
+type ListExpireRulesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rules         []*ExpireRule          `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListExpireRulesResponse) Reset() {
+	*x = ListExpireRulesResponse{}
+	mi := &file_mailfarm_store_v1_retention_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListExpireRulesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListExpireRulesResponse) ProtoMessage() {}
+
+func (x *ListExpireRulesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailfarm_store_v1_retention_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListExpireRulesResponse.ProtoReflect.Descriptor instead.
+func (*ListExpireRulesResponse) Descriptor() ([]byte, []int) {
+	return file_mailfarm_store_v1_retention_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ListExpireRulesResponse) GetRules() []*ExpireRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
 }
 
 var File_mailfarm_store_v1_retention_proto protoreflect.FileDescriptor
@@ -1476,16 +1876,43 @@ const file_mailfarm_store_v1_retention_proto_rawDesc = "" +
 	"\x15ListRetentionResponse\x126\n" +
 	"\x05rules\x18\x01 \x03(\v2 .mailfarm.store.v1.RetentionRuleR\x05rules\x12&\n" +
 	"\x0fdefault_keep_ns\x18\x02 \x01(\x03R\rdefaultKeepNs\x12:\n" +
-	"\afolders\x18\x03 \x03(\v2 .mailfarm.store.v1.RetentionRuleR\afolders\"B\n" +
+	"\afolders\x18\x03 \x03(\v2 .mailfarm.store.v1.RetentionRuleR\afolders\"w\n" +
 	"\rExpireRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x17\n" +
-	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"\x8a\x01\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x123\n" +
+	"\x05trial\x18\x03 \x01(\v2\x1d.mailfarm.store.v1.ExpireRuleR\x05trial\"\xb9\x01\n" +
 	"\x0eExpireResponse\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x16\n" +
 	"\x06folder\x18\x02 \x01(\tR\x06folder\x12\x12\n" +
 	"\x04rule\x18\x03 \x01(\rR\x04rule\x12\x1a\n" +
 	"\bmessages\x18\x04 \x01(\x04R\bmessages\x12\x16\n" +
-	"\x06octets\x18\x05 \x01(\x03R\x06octets2\xef\x05\n" +
+	"\x06octets\x18\x05 \x01(\x03R\x06octets\x12-\n" +
+	"\x02by\x18\x06 \x01(\v2\x1d.mailfarm.store.v1.ExpireRuleR\x02by\"\xba\x02\n" +
+	"\n" +
+	"ExpireRule\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x16\n" +
+	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x16\n" +
+	"\x06folder\x18\x03 \x01(\tR\x06folder\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\"\n" +
+	"\rolder_than_ns\x18\x05 \x01(\x03R\volderThanNs\x12\x1a\n" +
+	"\breceived\x18\x06 \x01(\bR\breceived\x12\x1f\n" +
+	"\vlarger_than\x18\a \x01(\x03R\n" +
+	"largerThan\x12\x12\n" +
+	"\x04flag\x18\b \x01(\tR\x04flag\x12\x17\n" +
+	"\ano_flag\x18\t \x01(\tR\x06noFlag\x12\x12\n" +
+	"\x04keep\x18\n" +
+	" \x01(\rR\x04keep\x12\x14\n" +
+	"\x05never\x18\v \x01(\bR\x05never\x12\x16\n" +
+	"\x06number\x18\f \x01(\rR\x06number\"I\n" +
+	"\x14SetExpireRuleRequest\x121\n" +
+	"\x04rule\x18\x01 \x01(\v2\x1d.mailfarm.store.v1.ExpireRuleR\x04rule\"\x17\n" +
+	"\x15SetExpireRuleResponse\"L\n" +
+	"\x17RemoveExpireRuleRequest\x121\n" +
+	"\x04rule\x18\x01 \x01(\v2\x1d.mailfarm.store.v1.ExpireRuleR\x04rule\"\x1a\n" +
+	"\x18RemoveExpireRuleResponse\"\x18\n" +
+	"\x16ListExpireRulesRequest\"N\n" +
+	"\x17ListExpireRulesResponse\x123\n" +
+	"\x05rules\x18\x01 \x03(\v2\x1d.mailfarm.store.v1.ExpireRuleR\x05rules2\xaa\b\n" +
 	"\tRetention\x12^\n" +
 	"\vListRemoved\x12%.mailfarm.store.v1.ListRemovedRequest\x1a&.mailfarm.store.v1.ListRemovedResponse0\x01\x12w\n" +
 	"\x14ListRemovedMailboxes\x12..mailfarm.store.v1.ListRemovedMailboxesRequest\x1a/.mailfarm.store.v1.ListRemovedMailboxesResponse\x12R\n" +
@@ -1494,7 +1921,10 @@ const file_mailfarm_store_v1_retention_proto_rawDesc = "" +
 	"\tListHolds\x12#.mailfarm.store.v1.ListHoldsRequest\x1a$.mailfarm.store.v1.ListHoldsResponse\x12_\n" +
 	"\fSetRetention\x12&.mailfarm.store.v1.SetRetentionRequest\x1a'.mailfarm.store.v1.SetRetentionResponse\x12b\n" +
 	"\rListRetention\x12'.mailfarm.store.v1.ListRetentionRequest\x1a(.mailfarm.store.v1.ListRetentionResponse\x12O\n" +
-	"\x06Expire\x12 .mailfarm.store.v1.ExpireRequest\x1a!.mailfarm.store.v1.ExpireResponse0\x01B>Z<github.com/mailfarm/mailfarm/proto/mailfarm/store/v1;storev1b\x06proto3"
+	"\x06Expire\x12 .mailfarm.store.v1.ExpireRequest\x1a!.mailfarm.store.v1.ExpireResponse0\x01\x12b\n" +
+	"\rSetExpireRule\x12'.mailfarm.store.v1.SetExpireRuleRequest\x1a(.mailfarm.store.v1.SetExpireRuleResponse\x12k\n" +
+	"\x10RemoveExpireRule\x12*.mailfarm.store.v1.RemoveExpireRuleRequest\x1a+.mailfarm.store.v1.RemoveExpireRuleResponse\x12h\n" +
+	"\x0fListExpireRules\x12).mailfarm.store.v1.ListExpireRulesRequest\x1a*.mailfarm.store.v1.ListExpireRulesResponseB>Z<github.com/mailfarm/mailfarm/proto/mailfarm/store/v1;storev1b\x06proto3"
 
 var (
 	file_mailfarm_store_v1_retention_proto_rawDescOnce sync.Once
@@ -1508,7 +1938,7 @@ func file_mailfarm_store_v1_retention_proto_rawDescGZIP() []byte {
 	return file_mailfarm_store_v1_retention_proto_rawDescData
 }
 
-var file_mailfarm_store_v1_retention_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_mailfarm_store_v1_retention_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_mailfarm_store_v1_retention_proto_goTypes = []any{
 	(*RemovedFilter)(nil),                // 0: mailfarm.store.v1.RemovedFilter
 	(*ListRemovedRequest)(nil),           // 1: mailfarm.store.v1.ListRemovedRequest
@@ -1531,6 +1961,13 @@ var file_mailfarm_store_v1_retention_proto_goTypes = []any{
 	(*ListRetentionResponse)(nil),        // 18: mailfarm.store.v1.ListRetentionResponse
 	(*ExpireRequest)(nil),                // 19: mailfarm.store.v1.ExpireRequest
 	(*ExpireResponse)(nil),               // 20: mailfarm.store.v1.ExpireResponse
+	(*ExpireRule)(nil),                   // 21: mailfarm.store.v1.ExpireRule
+	(*SetExpireRuleRequest)(nil),         // 22: mailfarm.store.v1.SetExpireRuleRequest
+	(*SetExpireRuleResponse)(nil),        // 23: mailfarm.store.v1.SetExpireRuleResponse
+	(*RemoveExpireRuleRequest)(nil),      // 24: mailfarm.store.v1.RemoveExpireRuleRequest
+	(*RemoveExpireRuleResponse)(nil),     // 25: mailfarm.store.v1.RemoveExpireRuleResponse
+	(*ListExpireRulesRequest)(nil),       // 26: mailfarm.store.v1.ListExpireRulesRequest
+	(*ListExpireRulesResponse)(nil),      // 27: mailfarm.store.v1.ListExpireRulesResponse
 }
 var file_mailfarm_store_v1_retention_proto_depIdxs = []int32{
 	0,  // 0: mailfarm.store.v1.ListRemovedRequest.filter:type_name -> mailfarm.store.v1.RemovedFilter
@@ -1541,27 +1978,38 @@ var file_mailfarm_store_v1_retention_proto_depIdxs = []int32{
 	14, // 5: mailfarm.store.v1.SetRetentionRequest.rule:type_name -> mailfarm.store.v1.RetentionRule
 	14, // 6: mailfarm.store.v1.ListRetentionResponse.rules:type_name -> mailfarm.store.v1.RetentionRule
 	14, // 7: mailfarm.store.v1.ListRetentionResponse.folders:type_name -> mailfarm.store.v1.RetentionRule
-	1,  // 8: mailfarm.store.v1.Retention.ListRemoved:input_type -> mailfarm.store.v1.ListRemovedRequest
-	4,  // 9: mailfarm.store.v1.Retention.ListRemovedMailboxes:input_type -> mailfarm.store.v1.ListRemovedMailboxesRequest
-	7,  // 10: mailfarm.store.v1.Retention.Restore:input_type -> mailfarm.store.v1.RestoreRequest
-	9,  // 11: mailfarm.store.v1.Retention.Hold:input_type -> mailfarm.store.v1.HoldRequest
-	11, // 12: mailfarm.store.v1.Retention.ListHolds:input_type -> mailfarm.store.v1.ListHoldsRequest
-	15, // 13: mailfarm.store.v1.Retention.SetRetention:input_type -> mailfarm.store.v1.SetRetentionRequest
-	17, // 14: mailfarm.store.v1.Retention.ListRetention:input_type -> mailfarm.store.v1.ListRetentionRequest
-	19, // 15: mailfarm.store.v1.Retention.Expire:input_type -> mailfarm.store.v1.ExpireRequest
-	3,  // 16: mailfarm.store.v1.Retention.ListRemoved:output_type -> mailfarm.store.v1.ListRemovedResponse
-	6,  // 17: mailfarm.store.v1.Retention.ListRemovedMailboxes:output_type -> mailfarm.store.v1.ListRemovedMailboxesResponse
-	8,  // 18: mailfarm.store.v1.Retention.Restore:output_type -> mailfarm.store.v1.RestoreResponse
-	10, // 19: mailfarm.store.v1.Retention.Hold:output_type -> mailfarm.store.v1.HoldResponse
-	13, // 20: mailfarm.store.v1.Retention.ListHolds:output_type -> mailfarm.store.v1.ListHoldsResponse
-	16, // 21: mailfarm.store.v1.Retention.SetRetention:output_type -> mailfarm.store.v1.SetRetentionResponse
-	18, // 22: mailfarm.store.v1.Retention.ListRetention:output_type -> mailfarm.store.v1.ListRetentionResponse
-	20, // 23: mailfarm.store.v1.Retention.Expire:output_type -> mailfarm.store.v1.ExpireResponse
-	16, // [16:24] is the sub-list for method output_type
-	8,  // [8:16] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	21, // 8: mailfarm.store.v1.ExpireRequest.trial:type_name -> mailfarm.store.v1.ExpireRule
+	21, // 9: mailfarm.store.v1.ExpireResponse.by:type_name -> mailfarm.store.v1.ExpireRule
+	21, // 10: mailfarm.store.v1.SetExpireRuleRequest.rule:type_name -> mailfarm.store.v1.ExpireRule
+	21, // 11: mailfarm.store.v1.RemoveExpireRuleRequest.rule:type_name -> mailfarm.store.v1.ExpireRule
+	21, // 12: mailfarm.store.v1.ListExpireRulesResponse.rules:type_name -> mailfarm.store.v1.ExpireRule
+	1,  // 13: mailfarm.store.v1.Retention.ListRemoved:input_type -> mailfarm.store.v1.ListRemovedRequest
+	4,  // 14: mailfarm.store.v1.Retention.ListRemovedMailboxes:input_type -> mailfarm.store.v1.ListRemovedMailboxesRequest
+	7,  // 15: mailfarm.store.v1.Retention.Restore:input_type -> mailfarm.store.v1.RestoreRequest
+	9,  // 16: mailfarm.store.v1.Retention.Hold:input_type -> mailfarm.store.v1.HoldRequest
+	11, // 17: mailfarm.store.v1.Retention.ListHolds:input_type -> mailfarm.store.v1.ListHoldsRequest
+	15, // 18: mailfarm.store.v1.Retention.SetRetention:input_type -> mailfarm.store.v1.SetRetentionRequest
+	17, // 19: mailfarm.store.v1.Retention.ListRetention:input_type -> mailfarm.store.v1.ListRetentionRequest
+	19, // 20: mailfarm.store.v1.Retention.Expire:input_type -> mailfarm.store.v1.ExpireRequest
+	22, // 21: mailfarm.store.v1.Retention.SetExpireRule:input_type -> mailfarm.store.v1.SetExpireRuleRequest
+	24, // 22: mailfarm.store.v1.Retention.RemoveExpireRule:input_type -> mailfarm.store.v1.RemoveExpireRuleRequest
+	26, // 23: mailfarm.store.v1.Retention.ListExpireRules:input_type -> mailfarm.store.v1.ListExpireRulesRequest
+	3,  // 24: mailfarm.store.v1.Retention.ListRemoved:output_type -> mailfarm.store.v1.ListRemovedResponse
+	6,  // 25: mailfarm.store.v1.Retention.ListRemovedMailboxes:output_type -> mailfarm.store.v1.ListRemovedMailboxesResponse
+	8,  // 26: mailfarm.store.v1.Retention.Restore:output_type -> mailfarm.store.v1.RestoreResponse
+	10, // 27: mailfarm.store.v1.Retention.Hold:output_type -> mailfarm.store.v1.HoldResponse
+	13, // 28: mailfarm.store.v1.Retention.ListHolds:output_type -> mailfarm.store.v1.ListHoldsResponse
+	16, // 29: mailfarm.store.v1.Retention.SetRetention:output_type -> mailfarm.store.v1.SetRetentionResponse
+	18, // 30: mailfarm.store.v1.Retention.ListRetention:output_type -> mailfarm.store.v1.ListRetentionResponse
+	20, // 31: mailfarm.store.v1.Retention.Expire:output_type -> mailfarm.store.v1.ExpireResponse
+	23, // 32: mailfarm.store.v1.Retention.SetExpireRule:output_type -> mailfarm.store.v1.SetExpireRuleResponse
+	25, // 33: mailfarm.store.v1.Retention.RemoveExpireRule:output_type -> mailfarm.store.v1.RemoveExpireRuleResponse
+	27, // 34: mailfarm.store.v1.Retention.ListExpireRules:output_type -> mailfarm.store.v1.ListExpireRulesResponse
+	24, // [24:35] is the sub-list for method output_type
+	13, // [13:24] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_mailfarm_store_v1_retention_proto_init() }
@@ -1575,7 +2023,7 @@ func file_mailfarm_store_v1_retention_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailfarm_store_v1_retention_proto_rawDesc), len(file_mailfarm_store_v1_retention_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,6 +29,9 @@ const (
 	Retention_SetRetention_FullMethodName         = "/mailfarm.store.v1.Retention/SetRetention"
 	Retention_ListRetention_FullMethodName        = "/mailfarm.store.v1.Retention/ListRetention"
 	Retention_Expire_FullMethodName               = "/mailfarm.store.v1.Retention/Expire"
+	Retention_SetExpireRule_FullMethodName        = "/mailfarm.store.v1.Retention/SetExpireRule"
+	Retention_RemoveExpireRule_FullMethodName     = "/mailfarm.store.v1.Retention/RemoveExpireRule"
+	Retention_ListExpireRules_FullMethodName      = "/mailfarm.store.v1.Retention/ListExpireRules"
 )
 
 // RetentionClient is the client API for Retention service.
@@ -47,9 +50,15 @@ type RetentionClient interface {
 	ListHolds(ctx context.Context, in *ListHoldsRequest, opts ...grpc.CallOption) (*ListHoldsResponse, error)
 	SetRetention(ctx context.Context, in *SetRetentionRequest, opts ...grpc.CallOption) (*SetRetentionResponse, error)
 	ListRetention(ctx context.Context, in *ListRetentionRequest, opts ...grpc.CallOption) (*ListRetentionResponse, error)
-	// Expire takes out of folders what the rules of the configuration no longer keep, and tells of each folder how much that
-	// was; with dry_run, what it would be.
+	// Expire takes out of folders what rules no longer keep, and tells of each folder how much that was; with dry_run, what it
+	// would be.
 	Expire(ctx context.Context, in *ExpireRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExpireResponse], error)
+	// SetExpireRule sets a rule, or changes the one of the same account or domain, folder and name.
+	SetExpireRule(ctx context.Context, in *SetExpireRuleRequest, opts ...grpc.CallOption) (*SetExpireRuleResponse, error)
+	// RemoveExpireRule removes a rule; NOT_FOUND.
+	RemoveExpireRule(ctx context.Context, in *RemoveExpireRuleRequest, opts ...grpc.CallOption) (*RemoveExpireRuleResponse, error)
+	// ListExpireRules tells all rules, those of the configuration first.
+	ListExpireRules(ctx context.Context, in *ListExpireRulesRequest, opts ...grpc.CallOption) (*ListExpireRulesResponse, error)
 }
 
 type retentionClient struct {
@@ -167,6 +176,36 @@ func (c *retentionClient) Expire(ctx context.Context, in *ExpireRequest, opts ..
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Retention_ExpireClient = grpc.ServerStreamingClient[ExpireResponse]
 
+func (c *retentionClient) SetExpireRule(ctx context.Context, in *SetExpireRuleRequest, opts ...grpc.CallOption) (*SetExpireRuleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetExpireRuleResponse)
+	err := c.cc.Invoke(ctx, Retention_SetExpireRule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *retentionClient) RemoveExpireRule(ctx context.Context, in *RemoveExpireRuleRequest, opts ...grpc.CallOption) (*RemoveExpireRuleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RemoveExpireRuleResponse)
+	err := c.cc.Invoke(ctx, Retention_RemoveExpireRule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *retentionClient) ListExpireRules(ctx context.Context, in *ListExpireRulesRequest, opts ...grpc.CallOption) (*ListExpireRulesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListExpireRulesResponse)
+	err := c.cc.Invoke(ctx, Retention_ListExpireRules_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RetentionServer is the server API for Retention service.
 // All implementations must embed UnimplementedRetentionServer
 // for forward compatibility.
@@ -183,9 +222,15 @@ type RetentionServer interface {
 	ListHolds(context.Context, *ListHoldsRequest) (*ListHoldsResponse, error)
 	SetRetention(context.Context, *SetRetentionRequest) (*SetRetentionResponse, error)
 	ListRetention(context.Context, *ListRetentionRequest) (*ListRetentionResponse, error)
-	// Expire takes out of folders what the rules of the configuration no longer keep, and tells of each folder how much that
-	// was; with dry_run, what it would be.
+	// Expire takes out of folders what rules no longer keep, and tells of each folder how much that was; with dry_run, what it
+	// would be.
 	Expire(*ExpireRequest, grpc.ServerStreamingServer[ExpireResponse]) error
+	// SetExpireRule sets a rule, or changes the one of the same account or domain, folder and name.
+	SetExpireRule(context.Context, *SetExpireRuleRequest) (*SetExpireRuleResponse, error)
+	// RemoveExpireRule removes a rule; NOT_FOUND.
+	RemoveExpireRule(context.Context, *RemoveExpireRuleRequest) (*RemoveExpireRuleResponse, error)
+	// ListExpireRules tells all rules, those of the configuration first.
+	ListExpireRules(context.Context, *ListExpireRulesRequest) (*ListExpireRulesResponse, error)
 	mustEmbedUnimplementedRetentionServer()
 }
 
@@ -219,6 +264,15 @@ func (UnimplementedRetentionServer) ListRetention(context.Context, *ListRetentio
 }
 func (UnimplementedRetentionServer) Expire(*ExpireRequest, grpc.ServerStreamingServer[ExpireResponse]) error {
 	return status.Error(codes.Unimplemented, "method Expire not implemented")
+}
+func (UnimplementedRetentionServer) SetExpireRule(context.Context, *SetExpireRuleRequest) (*SetExpireRuleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetExpireRule not implemented")
+}
+func (UnimplementedRetentionServer) RemoveExpireRule(context.Context, *RemoveExpireRuleRequest) (*RemoveExpireRuleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RemoveExpireRule not implemented")
+}
+func (UnimplementedRetentionServer) ListExpireRules(context.Context, *ListExpireRulesRequest) (*ListExpireRulesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListExpireRules not implemented")
 }
 func (UnimplementedRetentionServer) mustEmbedUnimplementedRetentionServer() {}
 func (UnimplementedRetentionServer) testEmbeddedByValue()                   {}
@@ -364,6 +418,60 @@ func _Retention_Expire_Handler(srv interface{}, stream grpc.ServerStream) error 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Retention_ExpireServer = grpc.ServerStreamingServer[ExpireResponse]
 
+func _Retention_SetExpireRule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetExpireRuleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RetentionServer).SetExpireRule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Retention_SetExpireRule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RetentionServer).SetExpireRule(ctx, req.(*SetExpireRuleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Retention_RemoveExpireRule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemoveExpireRuleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RetentionServer).RemoveExpireRule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Retention_RemoveExpireRule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RetentionServer).RemoveExpireRule(ctx, req.(*RemoveExpireRuleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Retention_ListExpireRules_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListExpireRulesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RetentionServer).ListExpireRules(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Retention_ListExpireRules_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RetentionServer).ListExpireRules(ctx, req.(*ListExpireRulesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Retention_ServiceDesc is the grpc.ServiceDesc for Retention service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -390,6 +498,18 @@ var Retention_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListRetention",
 			Handler:    _Retention_ListRetention_Handler,
+		},
+		{
+			MethodName: "SetExpireRule",
+			Handler:    _Retention_SetExpireRule_Handler,
+		},
+		{
+			MethodName: "RemoveExpireRule",
+			Handler:    _Retention_RemoveExpireRule_Handler,
+		},
+		{
+			MethodName: "ListExpireRules",
+			Handler:    _Retention_ListExpireRules_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
