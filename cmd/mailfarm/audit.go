@@ -103,7 +103,8 @@ type findingJSON struct {
 	Problem   string `json:"problem"`
 }
 
-func (d *door) printAudit(w io.Writer, r *storev1.AuditResponse) error {
+// auditOf is an audit as --json prints it.
+func auditOf(r *storev1.AuditResponse) auditJSON {
 	a := auditJSON{
 		Accepted: r.Accepted, Delivered: r.Delivered, Relayed: r.Relayed, Bounced: r.Bounced, Expanded: r.Expanded, Discarded: r.Discarded,
 		Quarantined: r.Quarantined, Pending: r.Pending, Queued: r.Queued, Held: r.Held, Dead: r.Dead, Unaccounted: r.Unaccounted,
@@ -115,6 +116,11 @@ func (d *door) printAudit(w io.Writer, r *storev1.AuditResponse) error {
 	for _, f := range r.Findings {
 		a.Findings = append(a.Findings, findingJSON{queueID(f.QueueId), f.Number, f.Problem})
 	}
+	return a
+}
+
+func (d *door) printAudit(w io.Writer, r *storev1.AuditResponse) error {
+	a := auditOf(r)
 	if d.json {
 		return printJSON(w, a)
 	}

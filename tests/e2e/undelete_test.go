@@ -147,6 +147,33 @@ func TestExpire(t *testing.T) {
 	}
 	f.CLI("undelete", "restore", alice)
 	sameBodies(t, "restored", bodies(f, alice, "INBOX"), before)
+
+	// What is set by command comes before the configuration, and the most special first.
+	type rule struct {
+		Of, Folder, Name string
+		Larger           int64 `json:"larger_than"`
+		Never            bool
+	}
+	f.CLI("expire", "set", "@example.org", "--folder", "INBOX", "--name", "large", "--larger-than", "1", "--keep", "2")
+	if dry := fromJSON[expired](t, f, "expire", "run", alice, "--dry-run"); dry.Messages != len(before)-2 {
+		t.Errorf("by the rule of the domain: %+v", dry)
+	}
+	f.CLI("expire", "set", alice, "--folder", "*", "--never")
+	if run := fromJSON[expired](t, f, "expire", "run", alice); run.Messages != 0 {
+		t.Errorf("spared: %+v", run)
+	}
+	if dry := fromJSON[expired](t, f, "expire", "set", alice, "--folder", "INBOX", "--keep", "3", "--dry-run"); dry.Messages != len(before)-3 {
+		t.Errorf("on trial: %+v", dry)
+	}
+	if list := fromJSON[[]rule](t, f, "expire", "list"); len(list) != 3 || list[0].Of != "configuration 1" || !slices.Contains(list, rule{alice, "*", "", 0, true}) ||
+		!slices.Contains(list, rule{"@example.org", "INBOX", "large", 1, false}) {
+		t.Errorf("expire list: %+v", list)
+	}
+	f.CLI("expire", "remove", alice, "--folder", "*")
+	refused(t, f, []string{"expire", "remove", alice, "--folder", "*"}, "no such rule")
+	if run := fromJSON[expired](t, f, "expire", "run", alice); run.Messages != len(before)-2 {
+		t.Errorf("by the rule of the domain: %+v", run)
+	}
 }
 
 // TestFsck finds nothing where all is well, kept messages and bodies included.
@@ -168,10 +195,13 @@ func TestFsck(t *testing.T) {
 	type report struct {
 		Accounts, Messages, Bodies, Left int
 		Findings                         []struct{ What, Detail string }
+		Ledger                           *struct{ Accepted, Unaccounted int }
 	}
 	for _, args := range [][]string{{"fsck", alice, "--bodies"}, {"fsck", "--bodies", "--repair"}} {
 		if r := fromJSON[report](t, f, args...); r.Accounts < 1 || r.Messages < len(before) || r.Bodies < len(before) || r.Left != 0 || len(r.Findings) != 0 {
 			t.Errorf("mailfarm %v: %+v, want %d messages and nothing found", args, r, len(before))
+		} else if all := len(args) == 3 && args[1] != alice; all != (r.Ledger != nil) || all && (r.Ledger.Accepted < len(before) || r.Ledger.Unaccounted != 0) {
+			t.Errorf("mailfarm %v: %+v, want all recipients accounted for where no account is named", args, r.Ledger)
 		}
 	}
 	refused(t, f, []string{"fsck", "nobody@example.org"}, "no account")
