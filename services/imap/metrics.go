@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mailfarm/mailfarm/services/imap/internal/view"
 )
 
 // metrics are the role's. Labels are bounded: verbs come from the command table.
@@ -23,7 +25,7 @@ type metrics struct {
 	octets      *prometheus.CounterVec
 }
 
-func newMetrics(r prometheus.Registerer, boxes func() int, left, keys func() int64) (*metrics, error) {
+func newMetrics(r prometheus.Registerer, boxes *view.Cache, keys func() int64) (*metrics, error) {
 	m := &metrics{
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mailfarm_imap_connections", Help: "Open connections."}),
 		accepted:    prometheus.NewCounter(prometheus.CounterOpts{Name: "mailfarm_imap_connections_total", Help: "Connections accepted."}),
@@ -53,9 +55,11 @@ func newMetrics(r prometheus.Registerer, boxes func() int, left, keys func() int
 	for _, c := range []prometheus.Collector{m.connections, m.accepted, m.idle, m.commands, m.seconds, m.logins,
 		m.pushes, m.missed, m.panics, m.sent, m.received, m.octets, m.indexAsked,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mailfarm_imap_open_mailboxes",
-			Help: "Mailboxes held in memory for sessions."}, func() float64 { return float64(boxes()) }),
+			Help: "Mailboxes held in memory for sessions."}, func() float64 { return float64(boxes.Len()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mailfarm_imap_left_mailboxes_octets",
-			Help: "What is held of mailboxes that no session has selected any more."}, func() float64 { return float64(left()) }),
+			Help: "What is held of mailboxes that no session has selected any more."}, func() float64 { return float64(boxes.Left()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "mailfarm_imap_left_mailboxes_refreshed_total",
+			Help: "Large mailboxes brought up to date that no session has selected any more."}, func() float64 { return float64(boxes.Freshened()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mailfarm_imap_keys_octets",
 			Help: "What is held of headers for SEARCH, SORT and THREAD."}, func() float64 { return float64(keys()) }),
 	} {

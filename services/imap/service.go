@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/mailfarm/mailfarm/internal/front"
+	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/obs"
+	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
 	"github.com/mailfarm/mailfarm/services/imap/internal/keys"
 	"github.com/mailfarm/mailfarm/services/imap/internal/view"
 )
@@ -67,7 +69,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if s.plaintext, err = cfg.plaintext(); err != nil {
 		return nil, fmt.Errorf("imap: %w", err)
 	}
-	if s.metrics, err = newMetrics(deps.Metrics, s.cache.Len, s.cache.Left, s.keys.Size); err != nil {
+	if s.metrics, err = newMetrics(deps.Metrics, s.cache, s.keys.Size); err != nil {
 		return nil, fmt.Errorf("imap: metrics: %w", err)
 	}
 	s.verbs = map[string]*boundVerb{}
@@ -97,16 +99,22 @@ func (s *Service) Sessions() int { return s.front.Sessions() }
 func (s *Service) Run(ctx context.Context) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	var compare sync.WaitGroup
-	compare.Go(func() { s.hub.compare(background) })
+	var helpers sync.WaitGroup
+	helpers.Go(func() { s.hub.compare(background) })
+	helpers.Go(func() { s.cache.Freshen(background, s.listen) })
 	err := s.front.Run(ctx, s.deps.Listen, s.cfg.Listeners)
 	s.pushes.Wait()
 	stop()
-	compare.Wait()
+	helpers.Wait()
 	if err != nil {
 		return fmt.Errorf("imap: %w", err)
 	}
 	return nil
+}
+
+// listen tells the cache what changed in an account.
+func (s *Service) listen(account mailbox.AccountID, hear func(boxes []uint64, seq uint64)) (stop func()) {
+	return s.deps.Notices.Subscribe(uint64(account), func(n *mailv1.MailboxChanged) { hear(n.GetMailboxes(), n.GetModSeq()) })
 }
 
 // begin makes the session of a connection that was let in.

@@ -39,6 +39,10 @@ type Cache struct {
 	boxes map[Key]*Box // guarded by mu
 	left  *list.List   // of *Box that nobody has open, the last left first; guarded by mu
 	size  int64        // theirs, octets; guarded by mu
+	// large are those of left that Freshen keeps up to date, and stir wakes it; see freshen.go.
+	large     map[*Box]struct{} // guarded by mu
+	stir      chan struct{}
+	freshened atomic.Uint64
 }
 
 // keepLeft is how long a mailbox that nobody has open is kept: clients come back within minutes.
@@ -53,7 +57,8 @@ type Key struct {
 
 // NewCache makes an empty cache over store, which holds so many octets of mailboxes that nobody has open.
 func NewCache(store Store, limit int64, now func() time.Time) *Cache {
-	return &Cache{store: store, limit: limit, now: now, boxes: map[Key]*Box{}, left: list.New()}
+	return &Cache{store: store, limit: limit, now: now, boxes: map[Key]*Box{}, left: list.New(),
+		large: map[*Box]struct{}{}, stir: make(chan struct{}, 1)}
 }
 
 // Len is how many mailboxes are open.
@@ -80,6 +85,10 @@ func (c *Cache) leave(b *Box) {
 	b.size, b.leftAt = s.size(), c.now()
 	b.place = c.left.PushFront(b)
 	c.size += b.size
+	if len(s.chunks) > largeChunks {
+		c.large[b] = struct{}{}
+		c.stirred()
+	}
 	c.trim()
 }
 
@@ -100,6 +109,10 @@ func (c *Cache) takeUp(b *Box) {
 	c.left.Remove(b.place)
 	c.size -= b.size
 	b.place = nil
+	if _, large := c.large[b]; large {
+		delete(c.large, b)
+		c.stirred()
+	}
 }
 
 // Box is one open mailbox.
