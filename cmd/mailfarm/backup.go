@@ -144,7 +144,7 @@ func backupRun(r *repoFlags) *cobra.Command {
 		Use:   "run REPOSITORY",
 		Short: "Make a backup of the running farm",
 		Long: `Make a backup of the running farm: directory, mailboxes with all that clients know of them, messages, what was deleted and
-is kept, and the queue. REPOSITORY is a folder, which is made where it is not there, or s3://BUCKET/PREFIX.
+is kept, limits and rules of domains and of all, and the queue. REPOSITORY is a folder, which is made where it is not there, or s3://BUCKET/PREFIX.
 
 Each backup is a full picture, and only what is new is written. One that is cut off leaves the earlier ones as they are;
 run it again, and it makes use of what was written. README.txt in the repository tells how to read it with plain tools.
@@ -201,7 +201,8 @@ func printBackup(w io.Writer, asJSON bool, r *backup.Result) error {
 			return err
 		}
 	} else {
-		fmt.Fprintf(w, "%s: %d accounts (%d unchanged), %d messages, %d in the queue\n", r.Snapshot, r.Counts.Accounts, r.Accounts.Unchanged, r.Counts.Messages, r.Counts.Queued)
+		fmt.Fprintf(w, "%s: %d accounts (%d unchanged), %d messages, %d in the queue, %d rules and limits of domains and of all\n", r.Snapshot, r.Counts.Accounts, r.Accounts.Unchanged,
+			r.Counts.Messages, r.Counts.Queued, r.Counts.Rules)
 		fmt.Fprintf(w, "written: %d messages and %d lists, %s as %s in %d packs, in %.0f s\n", r.Written.Bodies, r.Written.Rows,
 			octets(r.Written.Octets), octets(r.Written.Stored), r.Written.Packs, r.Seconds)
 		if r.Apart != "" {
@@ -272,12 +273,12 @@ func backupList(r *repoFlags) *cobra.Command {
 			for _, s := range list {
 				out = append(out, snapshotJSON{s.Name, s.Began, s.Ended, s.Version, s.Counts, len(s.Missing)})
 				rows = append(rows, []string{s.Name, when(s.Began.UnixNano()), fmt.Sprint(s.Counts.Accounts), fmt.Sprint(s.Counts.Messages),
-					octets(s.Counts.Octets), fmt.Sprint(s.Counts.Queued), fmt.Sprint(len(s.Missing))})
+					octets(s.Counts.Octets), fmt.Sprint(s.Counts.Queued), fmt.Sprint(s.Counts.Rules), fmt.Sprint(len(s.Missing))})
 			}
 			if asJSON {
 				return errors.Join(err, printJSON(c.OutOrStdout(), out))
 			}
-			return errors.Join(err, table(c.OutOrStdout(), "SNAPSHOT\tOF\tACCOUNTS\tMESSAGES\tSIZE\tQUEUED\tUNREADABLE", rows))
+			return errors.Join(err, table(c.OutOrStdout(), "SNAPSHOT\tOF\tACCOUNTS\tMESSAGES\tSIZE\tQUEUED\tRULES\tUNREADABLE", rows))
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")

@@ -88,6 +88,9 @@ func (r *restoring) run(c *cobra.Command, f func(context.Context, *repo.Snapshot
 	})
 }
 
+// maxRulesTold bounds the lines about rules that came back.
+const maxRulesTold = 20
+
 func printRestored(w io.Writer, asJSON bool, snap *repo.Snapshot, out *backup.Restored) error {
 	if asJSON {
 		return printJSON(w, struct {
@@ -97,6 +100,13 @@ func printRestored(w io.Writer, asJSON bool, snap *repo.Snapshot, out *backup.Re
 	}
 	for _, text := range out.Conflicts {
 		fmt.Fprintln(w, text)
+	}
+	for i, name := range out.Rules {
+		if i == maxRulesTold {
+			fmt.Fprintf(w, "brought back: %d more rules and limits of domains (--json tells all)\n", len(out.Rules)-i)
+			break
+		}
+		fmt.Fprintf(w, "brought back: %s\n", name)
 	}
 	fmt.Fprintf(w, "%d messages restored, %s, by the backup of %s; %d were there\n", out.Messages, octets(out.Octets), when(snap.Began.UnixNano()), out.Present)
 	if out.Accounts > 0 {
@@ -116,10 +126,11 @@ func (r *restoring) all() *cobra.Command {
 		Use:   "all --from REPOSITORY",
 		Short: "Restore everything: into a farm that is empty, or what one lacks",
 		Long: `Restore everything into a running farm: domains, accounts with their passwords, aliases, groups, mailboxes with ids, UIDs,
-flags and what was deleted and is kept, and the queue.
+flags and what was deleted and is kept, limits and rules of domains and of all, and the queue.
 
 Accounts that the farm does not have become as they were; IMAP clients go on where they were. Accounts that live get the
-messages and folders that they lack. Of the queue nothing goes out before it is released (mailfarm queue release): what
+messages and folders that they lack. A rule that the farm has stays as it is, and is told where the backup has it in another
+way. Of the queue nothing goes out before it is released (mailfarm queue release): what
 was sent since the backup would be sent twice.
 
 A repeat restores nothing twice: one that was cut off is simply given again.`,

@@ -176,6 +176,7 @@ func (a *reading) row(ctx context.Context, row *storev1.BackupRow) error {
 }
 
 func (a *reading) put(ctx context.Context, table string, v values, more map[string]any) error {
+	a.line.rows++
 	line, err := v.line(table, a.words, more)
 	if err != nil {
 		return err

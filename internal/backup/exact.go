@@ -84,7 +84,7 @@ func (r *restore) exact(ctx context.Context, line accountLine, id uint64) (dropp
 	if err != nil {
 		return false, err
 	}
-	return false, r.rows(ctx, id, line.Rows)
+	return false, r.rows(ctx, id, line.Rows, nil)
 }
 
 // emails puts those back that are not there, a call's worth at a time.
@@ -253,8 +253,8 @@ func inPieces(body io.Reader, data func([]byte) error) error {
 	}
 }
 
-// rows puts back all lines but those of emails.
-func (r *restore) rows(ctx context.Context, id uint64, object string) error {
+// rows puts back all lines but those of emails; of them, where wanted is not nil, those that it tells.
+func (r *restore) rows(ctx context.Context, id uint64, object string, wanted func(*whole.Table, *storev1.BackupRow) (bool, error)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := r.Store.LoadRows(ctx)
@@ -281,7 +281,11 @@ func (r *restore) rows(ctx context.Context, id uint64, object string) error {
 			}
 		}
 		row, err := row(t, numbers[name], fields, words)
-		if err != nil {
+		take := err == nil
+		if take && wanted != nil {
+			take, err = wanted(t, row)
+		}
+		if err != nil || !take {
 			return err
 		}
 		req.Rows = append(req.Rows, row)

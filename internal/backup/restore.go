@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/mailfarm/mailfarm/internal/backup/repo"
+	"github.com/mailfarm/mailfarm/internal/index/whole"
 	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
@@ -45,6 +46,8 @@ type Restored struct {
 	Known  uint64 `json:"known"`
 	// Unreadable are messages that the backup has no whole body of.
 	Unreadable int64 `json:"unreadable"`
+	// Rules are limits and rules of domains and of all that this run brought back, by what people call them.
+	Rules []string `json:"rules"`
 	// Conflicts are sentences about what is there in another way, and stays so.
 	Conflicts []string `json:"conflicts"`
 }
@@ -60,7 +63,7 @@ type restore struct {
 }
 
 func newRestore(snap *repo.Snapshot, deps RestoreDeps) *restore {
-	return &restore{RestoreDeps: deps, snap: snap, out: &Restored{Conflicts: []string{}}, stored: map[[20]byte][]byte{}}
+	return &restore{RestoreDeps: deps, snap: snap, out: &Restored{Rules: []string{}, Conflicts: []string{}}, stored: map[[20]byte][]byte{}}
 }
 
 func (r *restore) conflict(format string, args ...any) {
@@ -80,10 +83,9 @@ func All(ctx context.Context, snap *repo.Snapshot, deps RestoreDeps) (*Restored,
 			return r.out, fmt.Errorf("read snapshot %s: %w", snap.Name, err)
 		}
 	}
-	if snap.Farm != "" {
-		if err := r.rows(ctx, 0, snap.Farm); err != nil {
-			return r.out, err
-		}
+	// What keeps mail is there ahead of the mail, and what takes it away behind it.
+	if err := r.farm(ctx, keeps); err != nil {
+		return r.out, err
 	}
 	err := r.eachRecord(ctx, func(rec *directoryv1.Record) error {
 		a := rec.GetAccount()
@@ -95,6 +97,9 @@ func All(ctx context.Context, snap *repo.Snapshot, deps RestoreDeps) (*Restored,
 		}
 		return nil
 	})
+	if err == nil {
+		err = r.farm(ctx, func(t *whole.Table, v values) bool { return !keeps(t, v) })
+	}
 	if err != nil {
 		return r.out, err
 	}

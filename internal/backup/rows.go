@@ -19,8 +19,8 @@ import (
 // ErrLine is a line of JSON that is not of our making.
 var ErrLine = errors.New("not a line of a backup")
 
-// ids are columns that JSON has as strings: they may be above 2^53.
-var ids = map[string]bool{"mailbox": true, "email": true, "thread": true, "id_hash": true, "reader": true, "root": true, "keep_ns": true}
+// ids are columns that JSON has as strings: they may be above 2^53. Those of "_ns" among them are durations, and all others times.
+var ids = map[string]bool{"mailbox": true, "email": true, "thread": true, "id_hash": true, "reader": true, "root": true, "keep_ns": true, "older_ns": true}
 
 // packed are columns that make up "messages", for the tables that have them.
 var packed = map[string]bool{"uids": true, "flags": true, "mod_seqs": true, "emails": true, "sizes": true, "received": true, "saved": true}

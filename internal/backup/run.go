@@ -73,6 +73,8 @@ type accountLine struct {
 	Octets      int64  `json:"octets"`
 	// missing are bodies that cannot be read.
 	Missing []repo.Missing `json:"missing,omitempty"`
+	// rows were read by this run.
+	rows int64
 }
 
 // rounds bounds how often accounts are gone through because messages were routed meanwhile.
@@ -249,7 +251,7 @@ func (r *run) end(ctx context.Context, s *repo.Snapshot, q *queue) error {
 	if err != nil {
 		return fmt.Errorf("read what belongs to no account: %w", err)
 	}
-	s.Farm = farm.Rows
+	s.Farm, s.Counts.Rules = farm.Rows, farm.rows
 	list := lists{repo: r.Repo}
 	for _, id := range sorted(r.lines) {
 		l := r.lines[id]

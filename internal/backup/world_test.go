@@ -18,7 +18,10 @@ import (
 	"github.com/mailfarm/mailfarm/internal/backup"
 	"github.com/mailfarm/mailfarm/internal/backup/repo"
 	"github.com/mailfarm/mailfarm/internal/blob/dir"
+	"github.com/mailfarm/mailfarm/internal/index/domainquota"
+	"github.com/mailfarm/mailfarm/internal/index/kept"
 	"github.com/mailfarm/mailfarm/internal/index/sqlite"
+	"github.com/mailfarm/mailfarm/internal/index/whole"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/rpc"
 	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
@@ -36,6 +39,15 @@ type site struct {
 	directory *accountsqlite.Store
 	mailboxes storev1.MailboxesClient
 	folder    string
+	// rules are the rows that belong to no account, in the database that serves backups.
+	rules rulesDB
+}
+
+// rulesDB is a database of any engine.
+type rulesDB interface {
+	Whole() *whole.Store
+	Retention() *kept.Store
+	Domains() *domainquota.Store
 }
 
 // blobsFolder is where bodies are.
@@ -46,7 +58,10 @@ type quiet struct{}
 func (quiet) Notify(string, []byte) error { return nil }
 
 // newSite has one domain and no account.
-func newSite(t *testing.T) *site {
+func newSite(t *testing.T) *site { return newSiteOn(t, nil) }
+
+// newSiteOn has its rules in another database; nil: its own. What accounts need is in its own one in any case.
+func newSiteOn(t *testing.T, rules rulesDB) *site {
 	t.Helper()
 	ctx, log, folder := context.Background(), slog.New(slog.DiscardHandler), t.TempDir()
 	must := func(err error) {
@@ -60,6 +75,9 @@ func newSite(t *testing.T) *site {
 	s.db, err = sqlite.Open(ctx, filepath.Join(folder, "index.db"), sqlite.Options{})
 	must(err)
 	t.Cleanup(func() { s.db.Close() })
+	if s.rules = rules; rules == nil {
+		s.rules = s.db
+	}
 	s.blobs, err = dir.Open(ctx, filepath.Join(folder, "blobs"), dir.Options{Log: log})
 	must(err)
 	t.Cleanup(func() { s.blobs.Close() })
@@ -78,7 +96,7 @@ func newSite(t *testing.T) *site {
 	boxes, err := store.New(store.Config{}, store.Deps{Mailboxes: s.db.Mailboxes(), Quotas: s.db.Mailboxes(), Leases: s.db.Leases(), Blobs: s.blobs, Notify: quiet{},
 		Log: log, Sharing: s.db.Sharing(), Directory: identities, Imports: s.db.Imports(), Metrics: prometheus.NewRegistry(), Now: time.Now})
 	must(err)
-	boxes.AddBackups(store.BackupDeps{Whole: s.db.Whole(), Ledger: s.db.Ledger(), Blobs: s.blobs, Directory: identities, Now: time.Now})
+	boxes.AddBackups(store.BackupDeps{Whole: s.rules.Whole(), Ledger: s.db.Ledger(), Blobs: s.blobs, Directory: identities, Now: time.Now})
 	all := rpc.NewServer(log)
 	people.Register(all)
 	boxes.Register(all)

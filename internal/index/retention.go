@@ -14,6 +14,9 @@ var ErrHeld = errors.New("account is under legal hold")
 // ErrDropping is an account that the directory is forgetting or has forgotten: it is too late to hold it.
 var ErrDropping = errors.New("account is being dropped")
 
+// ErrNobody is an account that the directory does not know, as one that is being put back: a rule of its domain may keep what is in it.
+var ErrNobody = errors.New("the directory does not know whose account it is")
+
 // Kind is how an entry left its mailbox. The numbers are the database's.
 type Kind uint8
 
@@ -175,7 +178,8 @@ type Rules struct {
 	// Keep is the default, and Folders are defaults for folders by name or special use.
 	Keep    time.Duration
 	Folders map[string]time.Duration
-	// Domain tells an account's domain, "" where it is known to have none; an error keeps all of that account's.
+	// Domain tells an account's domain, "" where it is known to have none; an error keeps all of that account's. ErrNobody is not
+	// told by Purge: the account is looked at again later.
 	Domain func(context.Context, mailbox.AccountID) (string, error)
 	// MaxOctets bounds what is kept of one account: the oldest goes before its time beyond that. 0: no bound.
 	MaxOctets int64

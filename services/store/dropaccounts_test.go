@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"testing"
 
@@ -86,5 +87,32 @@ func TestDropOnlyUnknown(t *testing.T) {
 				t.Errorf("got %q, %v; want %q", notes.notes, err, tt.notes)
 			}
 		})
+	}
+}
+
+// TestKeepsNobodys: of an account that the directory does not know nothing goes where a rule of its domain may spare it, as while
+// it is being put back; mailboxes are not even looked at.
+func TestKeepsNobodys(t *testing.T) {
+	directory := &oldAccounts{}
+	r := &retention{deps: RetentionDeps{Removed: directory, Log: slog.New(slog.DiscardHandler)}}
+	for _, tt := range []struct {
+		who    []string
+		domain string
+		err    error
+	}{
+		{who: []string{"", ""}, err: index.ErrNobody},
+		{who: []string{"a@example.org"}, domain: "example.org"},
+		{who: []string{"", "a@example.org"}, domain: "example.org"},
+	} {
+		directory.who = tt.who
+		if domain, err := r.domain(t.Context(), 7); domain != tt.domain || !errors.Is(err, tt.err) {
+			t.Errorf("%q: got %q, %v; want %q, %v", tt.who, domain, err, tt.domain, tt.err)
+		}
+	}
+	rules := []index.ExpireRule{{ExpireKey: index.ExpireKey{Folder: index.EveryFolder}, Keep: 1},
+		{ExpireKey: index.ExpireKey{Domain: "example.org", Folder: index.EveryFolder}, Never: true}}
+	directory.who = []string{"", ""}
+	if err := r.expireAccount(t.Context(), rules, 7, false, nil); err != nil {
+		t.Errorf("expire: %v", err)
 	}
 }

@@ -133,7 +133,9 @@ func (r *retention) expireAccount(ctx context.Context, rules []index.ExpireRule,
 	if slices.ContainsFunc(rules, func(rule index.ExpireRule) bool { return rule.Domain != "" }) {
 		// Without the directory nothing of it goes: a rule of its domain may spare it.
 		var err error
-		if domain, err = r.domain(ctx, a); err != nil {
+		if domain, err = r.domain(ctx, a); errors.Is(err, index.ErrNobody) {
+			return nil
+		} else if err != nil {
 			return fmt.Errorf("expire account %d: %w", a, err)
 		}
 	}

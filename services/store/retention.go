@@ -101,12 +101,15 @@ func (r *retention) rules() index.Rules {
 // errNoDirectory keeps all of an account whose domain a rule may name.
 var errNoDirectory = errors.New("there are rules of domains, and the directory cannot be asked: set rpc.targets.directory for the store")
 
-// domain asks the directory.
+// domain asks the directory; index.ErrNobody where it knows no such account.
 func (r *retention) domain(ctx context.Context, id mailbox.AccountID) (string, error) {
 	if r.deps.Removed == nil {
 		return "", errNoDirectory
 	}
 	address, _, err := r.who(ctx, id)
+	if err == nil && address == "" {
+		err = index.ErrNobody
+	}
 	return domainOf(address), err
 }
 

@@ -28,7 +28,7 @@ type backedUp struct {
 // broughtBack is what `mailfarm restore --json` tells.
 type broughtBack struct {
 	Accounts, Merged, Messages, Present, Queued, Known, Unreadable int
-	Conflicts                                                      []string
+	Rules, Conflicts                                               []string
 }
 
 // clientsView is all that a client sees of an account, but UIDNEXT and MODSEQs: folders with their ids and UIDVALIDITYs, and
@@ -99,6 +99,17 @@ func allBut(t *testing.T, f *harness.Farm, queued uint64) {
 	})
 }
 
+// rulesOf is what operators said of domains and of all.
+func rulesOf(t *testing.T, f *harness.Farm) string {
+	t.Helper()
+	type limits struct {
+		Domain          string
+		SizeLimit       int64 `json:"size_limit"`
+		AccountMessages int64 `json:"account_messages"`
+	}
+	return fmt.Sprintf("%s%s%+v", f.CLI("retention", "list"), f.CLI("expire", "list"), fromJSON[[]limits](t, f, "quota", "domains"))
+}
+
 // TestBackup makes backups while mail flows, loses everything, and restores it.
 func TestBackup(t *testing.T) {
 	peer := harness.NewPeer(t, "127.0.0.1:0")
@@ -132,6 +143,10 @@ func TestBackup(t *testing.T) {
 	must("COPY", err)
 	store(imap.SeqSet{{Start: 4, Stop: 4}}, imap.FlagDeleted)
 	must("EXPUNGE", c.Expunge().Close())
+	f.CLI("retention", "set", "@example.org", "400d")
+	f.CLI("expire", "set", "all", "--folder", "Logs", "--older-than", "30d")
+	f.CLI("quota", "set", "--domain", "example.org", "--size", "1G", "--account-messages", "5000")
+	rules := rulesOf(t, f)
 	must("submit", f.Submit(alice, []string{"later-q@remote.example"}, harness.Letter("later-q", alice, "later-q@remote.example"), nil, nil))
 	harness.Eventually(t, "the letter to wait for its next try", func() bool { return f.Audit().Queued == 1 && peer.Count("later-q") == 0 })
 
@@ -181,7 +196,11 @@ func TestBackup(t *testing.T) {
 	if got := len(fromJSON[removedList](t, f, "undelete", "list", alice).Messages); got != removed || removed == 0 {
 		t.Errorf("undelete knows %d messages, and knew %d", got, removed)
 	}
-	if again := fromJSON[broughtBack](t, f, "restore", "all", "--from", repository); again.Messages != 0 || again.Queued != 0 || again.Known != 1 {
+	if got := rulesOf(t, f); got != rules || len(all.Rules) != 3 {
+		t.Errorf("rules of domains and of all: brought back %q, and now\n%s\nwant\n%s", all.Rules, got, rules)
+	}
+	again := fromJSON[broughtBack](t, f, "restore", "all", "--from", repository)
+	if again.Messages != 0 || again.Queued != 0 || again.Known != 1 || len(again.Rules) != 0 || len(again.Conflicts) != 0 {
 		t.Errorf("restore all again: %+v", again)
 	}
 	if out, code := f.CLIStatus("fsck", "--bodies"); code != 0 {

@@ -30,9 +30,10 @@ From a snapshot to a message:
      "overlay.prefix" and then the body without the ranges in "overlay.cuts" ([offset, length]).
 
 Lines of "removed" and "removed_mailbox" are what was deleted and is kept for a time; lines of "directory" have domains,
-accounts with the hashes of their passwords, aliases and groups; lines of "queue" have mail that was accepted and not yet
+accounts with the hashes of their passwords, aliases and groups; lines of "farm" are limits and rules that are of a domain
+or of all, and of no account; lines of "queue" have mail that was accepted and not yet
 delivered, with its envelope ("entry") and the frame's own record ("tail", mailfarm.mail.v1.FrameTail in base64).
-Ids and numbers that may be above 2^53 are strings. Times are UTC.
+Ids and numbers that may be above 2^53 are strings. Times are UTC; "keep_ns" and "older_ns" are durations in nanoseconds.
 
 Whoever reads this repository, or has the secret key of one that is encrypted, reads everybody's mail.
 `

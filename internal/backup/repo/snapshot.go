@@ -31,7 +31,7 @@ type Snapshot struct {
 	Directory []string `json:"directory"`
 	Queue     []string `json:"queue"`
 	Accounts  []string `json:"accounts"`
-	// Farm are the rows that belong to no account.
+	// Farm are the rows that belong to no account: limits of domains, and rules of domains and of all.
 	Farm   string `json:"farm"`
 	Counts Counts `json:"counts"`
 	// Apart, where it is not empty, is why accounts are not as they were at one and the same moment, but each at one of its own.
@@ -46,6 +46,8 @@ type Counts struct {
 	Messages int64 `json:"messages"`
 	Octets   int64 `json:"octets"`
 	Queued   int64 `json:"queued"`
+	// Rules are limits of domains, and rules of domains and of all; 0 in snapshots of before they were counted.
+	Rules int64 `json:"rules"`
 }
 
 // Missing is a message whose body could not be read when the backup was made.

@@ -50,6 +50,37 @@ func purgePassesOver(t *testing.T, s RetentionSubject) {
 	}
 }
 
+// purgeKeepsNobodys: of an account that the directory does not know nothing goes while there are rules of domains, and nobody is
+// told; once the directory knows it, the rule of its domain counts.
+func purgeKeepsNobodys(t *testing.T, s RetentionSubject) {
+	ctx := t.Context()
+	box := s.append(t, 7, index.Inbox, newMessage(500)).Mailbox
+	email := s.look(t, 7, box).entries()[0].Email
+	s.expunge(t, 7, box, all)
+	if err := s.Retention.SetRule(ctx, index.RetentionRule{Domain: "example.org", Keep: 3 * day}); err != nil {
+		t.Fatal(err)
+	}
+	domain, unknown := "", index.ErrNobody
+	rules := index.Rules{Keep: time.Hour, Every: time.Hour, MaxOctets: 1, Domain: func(context.Context, mailbox.AccountID) (string, error) { return domain, unknown }}
+	purge := func(want int) {
+		t.Helper()
+		rules.Now = s.Now()
+		for range 2 { // the second finds it put off, and yet over the bound
+			_, more, err := s.Retention.Purge(ctx, rules, 1)
+			if err != nil || more && unknown != nil || s.there(t, 7, email) != want {
+				t.Errorf("Purge: more %t, %v; there is %d, want %d", more, err, s.there(t, 7, email), want)
+			}
+		}
+	}
+	s.Advance(2 * day)
+	purge(1)
+	domain, unknown, rules.MaxOctets = "example.org", nil, 0
+	s.Advance(2 * time.Hour)
+	purge(1)
+	s.Advance(2 * day)
+	purge(0)
+}
+
 // purgeSeesNewRules sets longer rules when a purge has read the rules and has yet to write.
 func purgeSeesNewRules(t *testing.T, s RetentionSubject) {
 	ctx := t.Context()

@@ -37,6 +37,7 @@ func RunRetention(t *testing.T, open func(testing.TB) RetentionSubject) {
 		{"Pages", retentionPages},
 		{"PurgeByRule", purgeByRule},
 		{"PurgePassesOver", purgePassesOver},
+		{"PurgeKeepsNobodys", purgeKeepsNobodys},
 		{"PurgeSeesNewRules", purgeSeesNewRules},
 		{"PurgeByOctets", purgeByOctets},
 		{"PurgeInSteps", purgeInSteps},

@@ -24,7 +24,7 @@ import (
 type WholeSubject struct {
 	RetentionSubject
 	Whole *whole.Store
-	// Tables are those of the schema with a column of an account.
+	// Tables are all of the schema but the migrations'.
 	Tables []string
 }
 
@@ -33,13 +33,14 @@ func RunWhole(t *testing.T, open func(testing.TB) WholeSubject) {
 	t.Run("NoTableIsForgotten", func(t *testing.T) { noTableIsForgotten(t, open(t)) })
 	t.Run("EveryColumn", func(t *testing.T) { everyColumn(t, open(t)) })
 	t.Run("ComesBack", func(t *testing.T) { comesBack(t, open) })
+	t.Run("OfNoAccount", func(t *testing.T) { ofNoAccount(t, open) })
 	t.Run("Fingerprint", func(t *testing.T) { fingerprints(t, open(t)) })
 	t.Run("Changed", func(t *testing.T) { dumpsWhatChanged(t, open(t)) })
 }
 
 func noTableIsForgotten(t *testing.T, s WholeSubject) {
-	if len(s.Tables) < 15 {
-		t.Fatalf("the schema has %d tables with accounts: %v", len(s.Tables), s.Tables)
+	if len(s.Tables) < 30 {
+		t.Fatalf("the schema has %d tables: %v", len(s.Tables), s.Tables)
 	}
 	for _, name := range s.Tables {
 		if whole.Find(name) == nil && whole.Left[name] == "" {
@@ -78,7 +79,7 @@ func everyColumn(t *testing.T, s WholeSubject) {
 	ctx := t.Context()
 	id := envelope.QueueID{1, 2, 3}
 	queued := whole.Queued{ID: id, Number: 2}
-	want := map[string][][]any{}
+	want, farm := map[string][][]any{}, map[string][][]any{}
 	for n, table := range whole.Tables {
 		row := make([]any, len(table.Columns))
 		for i, c := range table.Columns {
@@ -91,7 +92,14 @@ func everyColumn(t *testing.T, s WholeSubject) {
 				row[i] = []byte{byte(n), byte(i), 0, 255}
 			}
 		}
-		want[table.Name] = [][]any{row}
+		account, into := mailbox.AccountID(7), want
+		if table.Name == "domain_quota" {
+			account, into = 0, farm
+			if err := s.Whole.PutRows(ctx, 7, table.Name, table.Names(), [][]any{row}); !errors.Is(err, whole.ErrUnknown) {
+				t.Errorf("limits of domains with an account's rows: %v, want ErrUnknown", err)
+			}
+		}
+		into[table.Name] = [][]any{row}
 		if table.Name == whole.Emails {
 			at := blob.ID{Incarnation: 3, Length: 9}
 			row[table.At("blob_id")], row[table.At("overlay")] = at.Bytes(), []byte{}
@@ -111,7 +119,7 @@ func everyColumn(t *testing.T, s WholeSubject) {
 		// What a later version has is left out, and a repeat changes nothing.
 		names, values := append(table.Names(), "later"), append(slices.Clone(row), int64(1))
 		for range 2 {
-			if err := s.Whole.PutRows(ctx, 7, table.Name, names, [][]any{values}); err != nil {
+			if err := s.Whole.PutRows(ctx, account, table.Name, names, [][]any{values}); err != nil {
 				t.Fatalf("PutRows of %s: %v", table.Name, err)
 			}
 		}
@@ -121,6 +129,12 @@ func everyColumn(t *testing.T, s WholeSubject) {
 		if !reflect.DeepEqual(got[name], want[name]) {
 			t.Errorf("%s: got %v, want %v", name, got[name], want[name])
 		}
+	}
+	if len(got["domain_quota"]) != 0 {
+		t.Errorf("an account has limits of domains: %v", got["domain_quota"])
+	}
+	if got := s.dumped(t, 0); !reflect.DeepEqual(got, farm) {
+		t.Errorf("of no account: got %v, want %v", got, farm)
 	}
 	if p, err := s.Whole.Presence(ctx, 7); err != nil || p != whole.PutBack {
 		t.Errorf("Presence: %v, %v, want PutBack", p, err)
@@ -205,7 +219,7 @@ func (s *WholeSubject) putAll(t tester, rows map[string][][]any) {
 		t.Fatalf("PutEmails: %v", err)
 	}
 	for _, table := range whole.Tables {
-		if table.Name == whole.Emails {
+		if table.Name == whole.Emails || len(rows[table.Name]) == 0 {
 			continue
 		}
 		if err := s.Whole.PutRows(t.Context(), 7, table.Name, table.Names(), rows[table.Name]); err != nil {
@@ -276,6 +290,52 @@ func comesBack(t *testing.T, open func(testing.TB) WholeSubject) {
 	}
 	if err := other.Whole.PutEmails(ctx, 8, []whole.Email{{ID: 99, Message: m}}); !errors.Is(err, index.ErrCondemned) {
 		t.Errorf("a condemned body: %v, want ErrCondemned", err)
+	}
+}
+
+// ofNoAccount: rules and limits of domains and of all come back as they were set, more of them than one page has, and are found
+// by what asks for them.
+func ofNoAccount(t *testing.T, open func(testing.TB) WholeSubject) {
+	s, ctx := open(t), t.Context()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	const domains = 1200
+	for i := range domains {
+		must(s.Domains.SetDomainQuota(ctx, fmt.Sprintf("d%04d.example", i), index.Limits{Size: int64(1 + i)}, index.Limits{Messages: -1}))
+	}
+	must(s.Retention.SetRule(ctx, index.RetentionRule{Domain: "example.org", Keep: 48 * time.Hour}))
+	must(s.Retention.SetRule(ctx, index.RetentionRule{Domain: "example.org", Folder: `\Junk`, Keep: time.Hour}))
+	must(s.Retention.SetExpireRule(ctx, index.ExpireRule{ExpireKey: index.ExpireKey{Folder: index.EveryFolder}, OlderThan: 1000 * time.Hour}))
+	must(s.Retention.SetExpireRule(ctx, index.ExpireRule{ExpireKey: index.ExpireKey{Domain: "example.org", Folder: "Archive"}, Never: true}))
+	s.live(t) // what an account has of these is no part of it
+	rows := s.dumped(t, 0)
+	if len(rows["domain_quota"]) != domains || len(rows["retention_rule"]) != 2 || len(rows["expire_rule"]) != 2 || len(rows) != 3 {
+		t.Fatalf("of no account: %d limits, %v, %v", len(rows["domain_quota"]), rows["retention_rule"], rows["expire_rule"])
+	}
+	other := open(t)
+	for range 2 { // a repeat changes nothing
+		for name, list := range rows {
+			must(other.Whole.PutRows(ctx, 0, name, whole.Find(name).Names(), list))
+		}
+		if got := other.dumped(t, 0); !reflect.DeepEqual(got, rows) {
+			t.Errorf("put back: %v, want %v", got, rows)
+		}
+	}
+	limits, err := other.Domains.DomainQuotas(ctx)
+	if err != nil || len(limits) != domains || limits[7].Limits.Size != 8 || limits[7].Each.Messages != -1 {
+		t.Errorf("limits of domains: %d, %v", len(limits), err)
+	}
+	rules, err := other.Retention.Rules(ctx)
+	if err != nil || len(rules) != 2 || rules[0] != (index.RetentionRule{Domain: "example.org", Keep: 48 * time.Hour}) {
+		t.Errorf("rules of retention: %+v, %v", rules, err)
+	}
+	expire, err := other.Retention.ExpireRules(ctx)
+	if err != nil || len(expire) != 2 || expire[0].OlderThan != 1000*time.Hour || !expire[1].Never {
+		t.Errorf("rules of expiry: %+v, %v", expire, err)
 	}
 }
 

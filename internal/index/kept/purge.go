@@ -67,7 +67,9 @@ func (s *Store) Purge(ctx context.Context, rules index.Rules, limit int) (purged
 		p, rest, err := s.purgeAccount(ctx, &rules, own, id)
 		if err != nil {
 			// It keeps nobody from the others, now or the next time.
-			errs = append(errs, fmt.Errorf("purge account %d: %w", id, err))
+			if !errors.Is(err, index.ErrNobody) {
+				errs = append(errs, fmt.Errorf("purge account %d: %w", id, err))
+			}
 			if err := s.putOff(ctx, &rules, id); err != nil {
 				return purged, false, errors.Join(append(errs, err)...)
 			}
@@ -77,7 +79,8 @@ func (s *Store) Purge(ctx context.Context, rules index.Rules, limit int) (purged
 		purged.Rows, purged.Entries, purged.Emails = purged.Rows+p.Rows, purged.Entries+p.Entries, purged.Emails+p.Emails
 		again = again || rest
 	}
-	return purged, again || len(accounts) == limit, errors.Join(errs...)
+	again = again || len(accounts) == limit && (purged.Accounts > 0 || len(errs) > 0)
+	return purged, again, errors.Join(errs...)
 }
 
 // putOff leaves an account alone for a while.

@@ -13,7 +13,7 @@ func TestWhole(t *testing.T) {
 	indextest.RunWhole(t, func(t testing.TB) indextest.WholeSubject {
 		s := indextest.WholeSubject{RetentionSubject: checkOn(t, pg).RetentionSubject, Whole: connect(t, pg, postgres.Options{}).Whole()}
 		pg.Admin(t, "TRUNCATE "+mailboxTables+", "+ledgerTables)
-		rows, err := side(t, pg).Query(t.Context(), "SELECT table_name FROM information_schema.columns WHERE table_schema = 'public' AND column_name = 'account'")
+		rows, err := side(t, pg).Query(t.Context(), "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE' AND table_name NOT LIKE 'goose_%'")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -82,7 +82,7 @@ func (s *State) fingerprint(tx kept.SQL) error {
 	return nil
 }
 
-// Dump hands over all rows of an account, table by table, in one snapshot; int64, string and []byte by the columns' kinds. Of
+// Dump hands over all rows of an account, or with 0 what belongs to none, table by table, in one snapshot; int64, string and []byte by the columns' kinds. Of
 // what was delivered it tells about queued alone. each must not keep the snapshot waiting.
 func (s *Store) Dump(ctx context.Context, account mailbox.AccountID, queued []Queued, each func(*Table, []any) error) error {
 	err := s.db.ReadSQL(ctx, func(tx kept.SQL) error { return dump(tx, account, queued, each) })
@@ -94,6 +94,9 @@ func (s *Store) Dump(ctx context.Context, account mailbox.AccountID, queued []Qu
 
 func dump(tx kept.SQL, account mailbox.AccountID, queued []Queued, each func(*Table, []any) error) error {
 	for _, t := range Tables {
+		if t.farm && account != 0 {
+			continue
+		}
 		hand := func(row []any) error { return each(t, row) }
 		var err error
 		if t.Name == delivered {
@@ -158,8 +161,12 @@ func (t *Table) read(tx kept.SQL, account mailbox.AccountID, each func([]any) er
 	for i := range marks {
 		marks[i] = fmt.Sprintf("$%d", i+2)
 	}
-	first := fmt.Sprintf("SELECT %s FROM %s WHERE account = $1 ORDER BY %s LIMIT %d", list, t.Name, key, page)
-	next := fmt.Sprintf("SELECT %s FROM %s WHERE account = $1 AND (%s) > (%s) ORDER BY %s LIMIT %d", list, t.Name, key, strings.Join(marks, ", "), key, page)
+	whose := "account = $1"
+	if t.farm {
+		whose = "CAST($1 AS BIGINT) = 0"
+	}
+	first := fmt.Sprintf("SELECT %s FROM %s WHERE %s ORDER BY %s LIMIT %d", list, t.Name, whose, key, page)
+	next := fmt.Sprintf("SELECT %s FROM %s WHERE %s AND (%s) > (%s) ORDER BY %s LIMIT %d", list, t.Name, whose, key, strings.Join(marks, ", "), key, page)
 	query, args := first, []any{int64(account)}
 	for {
 		var rows [][]any

@@ -1,6 +1,9 @@
 package whole
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Kind is a column's type.
 type Kind uint8
@@ -26,7 +29,12 @@ type Table struct {
 	key []string
 	// small tells that a state's fingerprint is made of all rows; what others hold does not change without them.
 	small bool
+	// farm tells that no row belongs to an account: all of them go by account 0, as do those that are of no account in other tables.
+	farm bool
 }
+
+// Key are the names of the columns that tell the rows of an account apart.
+func (t *Table) Key() []string { return slices.Clone(t.key) }
 
 // Names are those of the columns.
 func (t *Table) Names() []string {
@@ -68,7 +76,7 @@ const (
 	delivered = "delivered"
 )
 
-// Tables are what an account has, in the order in which it is put back: what names emails, and what protects them, before
+// Tables are what an account has, and account 0 for those that belong to none, in the order in which it is put back: what names emails, and what protects them, before
 // what purges look for (tombstone, kept), and the account before that, as a purge would make it anew.
 //
 // Not kept: leases, operation and quota_notice, which are about calls and letters of the day; share, which is made of acl;
@@ -101,18 +109,42 @@ var Tables = []*Table{
 	{Name: Accounts, small: true, key: []string{"mod_seq"},
 		Columns: cols(Number, "mod_seq uid_validity messages size quota_size quota_messages quota_level quota_roots")},
 	{Name: "quota", small: true, key: []string{"root", "resource"}, Columns: cols(Number, "root resource maximum")},
+	// Which level of its limits a domain was told of is about letters of the day.
+	{Name: "domain_quota", farm: true, key: []string{"domain"}, Columns: columns(cols(Text, "domain"), cols(Number, "size messages each_size each_messages"))},
 	{Name: delivered, key: []string{"queue_id", "number"}, Columns: columns(cols(Octets, "queue_id"), cols(Number, "number mailbox uid email"))},
 	{Name: "tombstone", key: []string{"mailbox", "mod_seq"}, Columns: columns(cols(Number, "mailbox mod_seq"), cols(Octets, "uids emails"), cols(Number, "expunged_ns"))},
 	{Name: "kept", small: true, key: []string{"next_ns"}, Columns: cols(Number, "entries octets next_ns")},
 }
 
-// Left are the tables with a column of an account that are not kept, and why.
+// Left are the tables that are not kept, and why.
 var Left = map[string]string{
-	"operation":    "makes a call of the day happen once",
-	"quota_notice": "a letter that is about to be written",
-	"share":        "is made of acl",
-	"dropping":     "the directory tells what was removed",
-	"recipient":    "the ledger's",
+	"operation":     "makes a call of the day happen once",
+	"quota_notice":  "a letter that is about to be written",
+	"share":         "is made of acl",
+	"dropping":      "the directory tells what was removed",
+	"timeline":      "a restored farm begins its own",
+	"index_version": "the schema's",
+	"schema_lowest": "the schema's",
+	"lease":         "who works at what just now",
+	"condemned":     "bodies that are about to go",
+	"location":      "where bodies lie",
+	"shared":        "where bodies lie",
+	"apart":         "where bodies lie",
+	"unnoted":       "where bodies lie",
+	"reclaiming":    "room that is being given back",
+	"reclaim_state": "room that is being given back",
+	"message":       "the ledger's: those that are not final come with the queue",
+	"payload":       "the ledger's",
+	"recipient":     "the ledger's",
+	"outbox":        "the ledger's",
+	"withheld":      "the ledger's: they come with the queue",
+	"pruned":        "the ledger's",
+	"search":        "the ledger's",
+	"search_old":    "the ledger's",
+	"checkpoint":    "how far recovery has read",
+	"audit_hour":    "audits begin anew",
+	"audit_stretch": "audits begin anew",
+	"audit_report":  "audits begin anew",
 }
 
 // Find is the table of a name; nil where there is none.

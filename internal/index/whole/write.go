@@ -152,11 +152,17 @@ func (s *Store) PutRows(ctx context.Context, account mailbox.AccountID, table st
 	if t == nil || t.Name == Emails {
 		return fmt.Errorf("table %q: %w", table, ErrUnknown)
 	}
+	if t.farm && account != 0 {
+		return fmt.Errorf("table %q of account %d: %w: its rows belong to no account", table, account, ErrUnknown)
+	}
 	args := make([][]any, len(rows))
 	for i, r := range rows {
 		var err error
 		if args[i], err = t.row(account, names, r); err != nil {
 			return fmt.Errorf("put back %s of account %d: %w", table, account, err)
+		}
+		if t.farm {
+			args[i] = args[i][1:]
 		}
 	}
 	err := s.db.WriteSQL(ctx, func(tx kept.SQL) error {
@@ -179,6 +185,9 @@ func (s *Store) PutRows(ctx context.Context, account mailbox.AccountID, table st
 // insert is the statement that row's values are for.
 func (t *Table) insert() string {
 	names := append([]string{"account"}, t.Names()...)
+	if t.farm {
+		names = names[1:]
+	}
 	marks := make([]string, len(names))
 	for i := range marks {
 		marks[i] = fmt.Sprintf("$%d", i+1)
