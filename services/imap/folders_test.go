@@ -6,12 +6,14 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/mailfarm/mailfarm/internal/index"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
-// TestTenThousandFolders: an account may have 10,000 mailboxes, of which one is told from the next, and a tree of them moves in
-// one step.
-func TestTenThousandFolders(t *testing.T) {
+// TestManyFolders: an account may have as many mailboxes as the index allows, of which one is told from the next, and a tree of
+// them moves in one step.
+func TestManyFolders(t *testing.T) {
+	const mailboxes = index.MaxMailboxes
 	if testing.Short() {
 		t.Skip("takes a while")
 	}
@@ -19,7 +21,7 @@ func TestTenThousandFolders(t *testing.T) {
 	user, account := f.account(t)
 	list, err := f.mailboxes.List(t.Context(), &storev1.ListRequest{Account: account})
 	check(t, err)
-	left := 10_000 - len(list.GetMailboxes()) - 1 // one is the tree's
+	left := mailboxes - len(list.GetMailboxes()) - 1 // one is the tree's
 	names := make(chan string)
 	var makers sync.WaitGroup
 	for range 16 {
@@ -56,8 +58,8 @@ func TestTenThousandFolders(t *testing.T) {
 		}
 	}
 	last("LOGIN "+user+" "+quote(password), "x OK")
-	if n := len(say(`LIST "" *`)) - 1; n != 10_000 {
-		t.Errorf("%d mailboxes are listed, want 10000", n)
+	if n := len(say(`LIST "" *`)) - 1; n != mailboxes {
+		t.Errorf("%d mailboxes are listed, want %d", n, mailboxes)
 	}
 	last("CREATE more", "x NO")
 	last("RENAME tree wood", "x OK")
