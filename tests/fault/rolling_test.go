@@ -181,6 +181,6 @@ var errNotLetIn = errors.New("not let in")
 
 // byBye tells whether a session ended because its process did.
 func byBye(err error) bool {
-	refused := errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET)
+	refused := errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 	return errors.Is(err, errNotLetIn) && refused || harness.IsBye(err)
 }
