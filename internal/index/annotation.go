@@ -25,7 +25,8 @@ type Annotations interface {
 	// Annotations tells the entries of mailboxes, of which 0 is the account, that are shared (reader 0) or the reader's own:
 	// by mailbox as asked, shared ones first, then by name.
 	Annotations(ctx context.Context, account mailbox.AccountID, boxes []mailbox.ID, reader mailbox.AccountID) ([]Annotation, error)
-	// SetAnnotations writes and removes entries of one mailbox, all or nothing. ErrNoMailbox, ErrAnnotations.
+	// SetAnnotations writes and removes entries of one mailbox, all or nothing, and raises its MODSEQ (RFC 7162 §3.2).
+	// ErrNoMailbox, ErrAnnotations.
 	SetAnnotations(ctx context.Context, account mailbox.AccountID, box mailbox.ID, entries []Annotation) error
 }
 

@@ -164,7 +164,7 @@ func (s *annotations) SetAnnotations(ctx context.Context, req *storev1.SetAnnota
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	// The entries are no part of the account's MODSEQ; 0 stands for the account itself.
+	// Which entries changed is no part of the account's MODSEQ; 0 stands for the account itself.
 	s.changed(a, 0, box)
 	return &storev1.SetAnnotationsResponse{}, nil
 }

@@ -412,9 +412,6 @@ func (w *checking) orphans(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				if len(r.Restored) == 0 {
-					continue // it was filed or purged since
-				}
 				w.changed(w.id, r.ModSeq, r.Mailbox)
 				repaired = "filed in " + recovered
 			}

@@ -13,9 +13,8 @@ import (
 )
 
 const (
-	read   = `SELECT reader, name, value FROM annotation WHERE account = $1 AND mailbox = $2 AND reader IN (0, $3) ORDER BY reader, name`
-	exists = `SELECT mailbox FROM mailbox WHERE account = $1 AND mailbox = $2`
-	put    = `INSERT INTO annotation (account, mailbox, reader, name, octets, value) VALUES ($1, $2, $3, $4, $5, $6)
+	read = `SELECT reader, name, value FROM annotation WHERE account = $1 AND mailbox = $2 AND reader IN (0, $3) ORDER BY reader, name`
+	put  = `INSERT INTO annotation (account, mailbox, reader, name, octets, value) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (account, mailbox, reader, name) DO UPDATE SET octets = excluded.octets, value = excluded.value`
 	putNew = `INSERT INTO annotation (account, mailbox, reader, name, octets, value) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (account, mailbox, reader, name) DO NOTHING`
@@ -26,7 +25,19 @@ const (
 		AND NOT EXISTS (SELECT 1 FROM mailbox m WHERE m.account = annotation.account AND m.mailbox = annotation.mailbox)`
 	// Move gives the entries of mailbox $2 of account $1, which is gone, to mailbox $3.
 	Move = `UPDATE annotation SET mailbox = $3 WHERE account = $1 AND mailbox = $2`
+	// Copy gives mailbox $3 what mailbox $2 of account $1 has, as far as its readers have room for so much again.
+	Copy = `INSERT INTO annotation (account, mailbox, reader, name, octets, value)
+		SELECT a.account, CAST($3 AS BIGINT), a.reader, a.name, a.octets, a.value FROM annotation a JOIN (
+			SELECT reader FROM annotation WHERE account = $1 GROUP BY reader
+			HAVING CAST(COUNT(*) + SUM(CASE WHEN mailbox = $2 THEN 1 ELSE 0 END) AS BIGINT) <= $4
+			AND CAST(SUM(octets) + SUM(CASE WHEN mailbox = $2 THEN octets ELSE 0 END) AS BIGINT) <= $5
+		) room ON room.reader = a.reader WHERE a.account = $1 AND a.mailbox = $2`
 )
+
+// CopyArgs are the arguments of Copy.
+func CopyArgs(account mailbox.AccountID, from, to mailbox.ID) []any {
+	return []any{int64(account), int64(from), int64(to), int64(index.MaxAnnotations), int64(index.MaxAnnotationOctets)}
+}
 
 // Store is index.Annotations.
 type Store struct{ db kept.DB }
@@ -68,7 +79,7 @@ func (s *Store) SetAnnotations(ctx context.Context, account mailbox.AccountID, b
 		if err := u.Flush(); err != nil {
 			return err
 		}
-		if err := there(tx, account, box); err != nil {
+		if err := u.Noted(account, box); err != nil {
 			return err
 		}
 		grown := map[mailbox.AccountID]bool{}
@@ -99,20 +110,6 @@ func (s *Store) SetAnnotations(ctx context.Context, account mailbox.AccountID, b
 		return fmt.Errorf("write annotations: %w", err)
 	}
 	return nil
-}
-
-// there tells, by no error, that a mailbox is there.
-func there(tx kept.SQL, account mailbox.AccountID, box mailbox.ID) error {
-	found := box == 0
-	err := tx.Each(exists, func(row unit.Scanner) error {
-		var id int64
-		found = true
-		return row.Scan(&id)
-	}, int64(account), int64(box))
-	if err == nil && !found {
-		err = index.ErrNoMailbox
-	}
-	return err
 }
 
 // bounded tells, by no error, that what was written is not too much.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -32,8 +33,12 @@ func annotations(t *testing.T, s Subject) {
 	shared := index.Annotation{Name: "/shared/comment", Value: []byte("ours")}
 	own := index.Annotation{Reader: owner, Name: "/private/x", Value: []byte{0, 255}}
 	theirs := index.Annotation{Reader: reader, Name: "/private/x", Value: []byte{}}
+	before := s.find(t, owner, "Sent").HighestModSeq
 	if err := set(sent, own, shared, theirs); err != nil {
 		t.Fatal(err)
+	}
+	if after := s.find(t, owner, "Sent").HighestModSeq; after <= before {
+		t.Errorf("HIGHESTMODSEQ is %d behind SetAnnotations, was %d", after, before)
 	}
 	at := func(a index.Annotation, box mailbox.ID) index.Annotation { a.Mailbox = box; return a }
 	want(owner, []mailbox.ID{sent}, at(shared, sent), at(own, sent))
@@ -87,6 +92,54 @@ func annotations(t *testing.T, s Subject) {
 		t.Errorf("SetAnnotations of as much as there may be: %v", err)
 	}
 	want(other, []mailbox.ID{sent})
+}
+
+// annotationsCopied: RENAME of INBOX copies what is noted about it (RFC 5464 §4.1), as far as there is room.
+func annotationsCopied(t *testing.T, s Subject) {
+	const owner, reader = 311, 312
+	ctx := t.Context()
+	s.append(t, owner, index.Inbox, newMessage(500))
+	inbox := s.find(t, owner, index.Inbox).ID
+	set := func(box mailbox.ID, entries ...index.Annotation) {
+		t.Helper()
+		if err := s.Annotations.SetAnnotations(ctx, owner, box, entries); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rename := func(to string) mailbox.ID {
+		t.Helper()
+		if _, err := s.Mailboxes.Rename(ctx, owner, index.Inbox, to); err != nil {
+			t.Fatal(err)
+		}
+		return s.find(t, owner, to).ID
+	}
+	want := func(who mailbox.AccountID, box mailbox.ID, names ...string) {
+		t.Helper()
+		list, err := s.Annotations.Annotations(ctx, owner, []mailbox.ID{box}, who)
+		var got []string
+		for _, a := range list {
+			got = append(got, a.Name)
+		}
+		if err != nil || !slices.Equal(got, names) {
+			t.Errorf("Annotations of mailbox %d for %d: %q, %v; want %q", box, who, got, err, names)
+		}
+	}
+	set(inbox, index.Annotation{Name: "/shared/comment", Value: []byte("ours")}, index.Annotation{Reader: owner, Name: "/private/x", Value: []byte{0}},
+		index.Annotation{Reader: reader, Name: "/private/y", Value: []byte{}})
+	was := rename("Was")
+	want(owner, inbox, "/shared/comment", "/private/x")
+	want(owner, was, "/shared/comment", "/private/x")
+	want(reader, was, "/shared/comment", "/private/y")
+
+	var fill []index.Annotation
+	for i := range index.MaxAnnotationOctets / index.MaxAnnotation {
+		fill = append(fill, index.Annotation{Reader: reader, Name: fmt.Sprintf("/private/%d", i), Value: make([]byte, index.MaxAnnotation)})
+	}
+	set(inbox, fill[0])
+	set(was, fill[1:]...)
+	later := rename("Later")
+	want(reader, later, "/shared/comment")
+	want(owner, later, "/shared/comment", "/private/x")
 }
 
 // annotationsRestored: what was noted about a deleted mailbox comes back with it, and ends with it.

@@ -107,6 +107,7 @@ func Run(t *testing.T, open func(testing.TB) Subject) {
 		{"ACLInherited", accessInherited},
 		{"Readers", readers},
 		{"Annotations", annotations},
+		{"AnnotationsCopied", annotationsCopied},
 		{"RandomHistories", randomHistories},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, open(t)) })

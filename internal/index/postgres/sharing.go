@@ -189,6 +189,11 @@ func (r *rows) MoveAnnotations(b *unit.Box, from mailbox.ID) error {
 	return nil
 }
 
+func (r *rows) CopyAnnotations(b *unit.Box, from mailbox.ID) error {
+	r.pending.more = append(r.pending.more, kept.Statement{Query: annotation.Copy, Args: annotation.CopyArgs(b.Account.ID, from, b.ID)})
+	return nil
+}
+
 // queueDropShared ends what others have of a mailbox that goes.
 func queueDropShared(b *pgx.Batch, box *unit.Box) {
 	b.Queue(dropBoxShares, int64(box.Account.ID), int64(box.ID))

@@ -188,6 +188,10 @@ func (r *rows) MoveAnnotations(b *unit.Box, from mailbox.ID) error {
 	return r.exec(kept.Numbered(annotation.Move), int64(b.Account.ID), int64(from), int64(b.ID))
 }
 
+func (r *rows) CopyAnnotations(b *unit.Box, from mailbox.ID) error {
+	return r.exec(kept.Numbered(annotation.Copy), annotation.CopyArgs(b.Account.ID, from, b.ID)...)
+}
+
 // dropShared ends what others have of a mailbox that goes. Its list is kept with it, within bounds.
 func (r *rows) dropShared(b *unit.Box) error {
 	account, id := int64(b.Account.ID), int64(b.ID)

@@ -26,6 +26,8 @@ type ACLRows interface {
 type AnnotationRows interface {
 	// MoveAnnotations gives a new mailbox the entries of one that is gone and kept.
 	MoveAnnotations(b *Box, from mailbox.ID) error
+	// CopyAnnotations gives a new mailbox the entries of another one, as far as there is room for them.
+	CopyAnnotations(b *Box, from mailbox.ID) error
 }
 
 // SetACL changes one entry of a list.

@@ -105,6 +105,24 @@ func (b *Box) changed() mailbox.ModSeq {
 	return b.HighestModSeq
 }
 
+// Noted raises the MODSEQ of a mailbox about which something is noted (RFC 7162 §3.2); box 0 is the account itself, which has
+// none of its own. ErrNoMailbox.
+func (u *Unit) Noted(account mailbox.AccountID, box mailbox.ID) error {
+	if box == 0 {
+		return nil
+	}
+	a, err := u.Account(account)
+	if err != nil {
+		return err
+	}
+	b, err := u.box(a, box)
+	if err != nil {
+		return err
+	}
+	b.changed()
+	return nil
+}
+
 // count adds (by 1) or takes away (by -1) an entry in the counters.
 func (b *Box) count(e mailbox.Entry, by int) {
 	b.Messages += uint32(by)

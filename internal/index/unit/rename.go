@@ -25,7 +25,8 @@ func (u *Unit) Rename(id mailbox.AccountID, from, to string) (mailbox.ModSeq, er
 	return a.ModSeq, err
 }
 
-// renameInbox moves INBOX's entries to a new mailbox; its inferiors stay (RFC 9051 §6.3.6).
+// renameInbox moves INBOX's entries to a new mailbox; its inferiors stay (RFC 9051 §6.3.6). What is noted about INBOX is copied
+// (RFC 5464 §4.1).
 func (u *Unit) renameInbox(a *Account, to string) error {
 	if _, err := u.boxNamed(a, to); !errors.Is(err, index.ErrNoMailbox) {
 		return orExists(err)
@@ -37,6 +38,9 @@ func (u *Unit) renameInbox(a *Account, to string) error {
 	target, err := u.createTree(a, to, "")
 	if err != nil {
 		return err
+	}
+	if err := u.Rows.CopyAnnotations(target, inbox.ID); err != nil {
+		return fmt.Errorf("copy annotations: %w", err)
 	}
 	_, err = u.move(inbox, target, mailbox.UIDSet{{First: 1, Last: mailbox.MaxUID}})
 	return err
