@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// capa lists what the server can (RFC 2449 §5). What both states announce is told in both.
+// capa lists what the server can (RFC 2449 §5). What both states announce is told in both; STLS is of the first alone (RFC 2595
+// §8).
 func (c *session) capa(args []byte) result {
 	if r, fine := c.noArgs(args); !fine {
 		return r
@@ -30,7 +31,7 @@ func (c *session) capa(args []byte) result {
 		}
 		b = append(b, "\r\n"...)
 	}
-	if !c.secure && c.svc.deps.TLS != nil {
+	if !c.secure && c.svc.deps.TLS != nil && c.drop == nil {
 		b = append(b, "STLS\r\n"...)
 	}
 	c.out.give(append(b, ".\r\n"...))

@@ -102,10 +102,27 @@ func openMaildrop(c *session, account uint64, address, folder string) (d *maildr
 		return nil, err
 	}
 	if err := drop.load(ctx); err != nil {
+		endDelay(c, name)
 		return nil, fmt.Errorf("read maildrop of account %d: %w", account, err)
 	}
 	return drop, nil
 }
+
+// endDelay is for a login that fails behind delay: the time counts from one that was answered +OK (RFC 2449 §6.5). An error
+// is no matter, as the lease ends by itself.
+func endDelay(c *session, name string) {
+	if c.svc.cfg.LoginDelay == 0 {
+		return
+	}
+	ctx, cancel := c.call()
+	defer cancel()
+	if _, err := c.svc.deps.Leases.Release(ctx, &storev1.ReleaseRequest{Name: delayOf(name), Holder: c.id}); err != nil {
+		c.log.LogAttrs(c.ctx, slog.LevelWarn, "login delay not given back", obs.Error(err))
+	}
+}
+
+// delayOf is the name of the lease that LoginDelay is.
+func delayOf(name string) string { return name + "/delay" }
 
 // delay begins the time in which no other session of a maildrop may begin: a lease that ends by itself. errTooSoon.
 func delay(ctx context.Context, c *session, name string) error {
@@ -113,7 +130,7 @@ func delay(ctx context.Context, c *session, name string) error {
 		return nil
 	}
 	resp, err := c.svc.deps.Leases.Acquire(ctx, &storev1.AcquireRequest{
-		Name: name + "/delay", Holder: c.id, DurationMs: max(c.svc.cfg.LoginDelay.Milliseconds(), 1),
+		Name: delayOf(name), Holder: c.id, DurationMs: max(c.svc.cfg.LoginDelay.Milliseconds(), 1),
 	})
 	if err != nil {
 		return fmt.Errorf("begin login delay: %w", err)
