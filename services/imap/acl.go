@@ -3,6 +3,8 @@ package imap
 import (
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -36,7 +38,7 @@ func (s *session) aclMailbox(l *wire.Lexer) string {
 func (s *session) identifier(l *wire.Lexer) string {
 	l.Space()
 	id := string(l.AString())
-	if l.Err() == nil && (id == "" || len(id) > identifierMax) {
+	if l.Err() == nil && (id == "" || len(id) > identifierMax || !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl)) {
 		l.Fail("bad identifier")
 	}
 	return id

@@ -158,8 +158,8 @@ func (m *passing) url(l *wire.Lexer) error {
 		return l.Err()
 	}
 	u, err := imapurl.Parse(text)
-	if err != nil || u.Auth != nil {
-		return badURL(text)
+	if err != nil || u.Absolute || u.Auth != nil {
+		return badURL(text) // an absolute one may be of another server or session (RFC 4469 §3)
 	}
 	section, err := m.a.s.openURL(u)
 	if err != nil {

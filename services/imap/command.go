@@ -249,6 +249,7 @@ func (s *session) execute(command []byte) {
 	began, told := time.Now(), s.out.Written()
 	s.card.Command(v.name, began)
 	s.lex.Reset(command[arguments:])
+	s.numbered = false
 	r, err := v.run(s, &s.lex)
 	if s.readErr != nil {
 		return
@@ -262,9 +263,12 @@ func (s *session) execute(command []byte) {
 		s.bad = 0
 	}
 	if s.sel != nil && v.told != toldNone && !s.over && s.wantsSelected() {
-		if err := s.tell(v.told == toldNumbered); err != nil {
+		if err := s.tell(v.told == toldNumbered || s.numbered); err != nil {
 			r = s.replyFor(err)
 		}
+	}
+	if s.sel != nil && !s.over {
+		s.tellHeard()
 	}
 	s.answer(r)
 	if r.status == "" {

@@ -32,6 +32,14 @@ type searchContext struct {
 	modSeq mailbox.ModSeq
 }
 
+// mayUpdate tells, by no error, that the tag is not that of a result that is kept up to date already (RFC 5267 §4.3).
+func (s *session) mayUpdate(req *searchRequest) error {
+	if req.update && slices.ContainsFunc(s.sel.contexts, func(c *searchContext) bool { return c.tag == string(s.tag) }) {
+		return bad("a result of that tag is kept up to date already")
+	}
+	return nil
+}
+
 // usesNumbers tells whether a key asks for message numbers, or for a saved result: what they mean changes by itself.
 func usesNumbers(key *search.Key, s *session) bool {
 	uses := false
@@ -50,7 +58,6 @@ func (s *session) beginContext(req *searchRequest, f *found, criteria []criterio
 	}
 	sel := s.sel
 	tag := string(s.tag)
-	sel.contexts = slices.DeleteFunc(sel.contexts, func(c *searchContext) bool { return c.tag == tag })
 	if len(sel.contexts) >= contextsMax || req.key.Level() > search.Index || len(order) > contextSorted || s.messageLimit() > 0 || usesNumbers(req.key, s) {
 		s.noUpdate(tag)
 		return

@@ -31,17 +31,26 @@ func (s *session) enable(l *wire.Lexer) (reply, error) {
 		}
 	}
 	began := on.condstore && !s.enabled.condstore
+	on.condstore = s.enabled.condstore
 	s.enabled = on
 	s.untagged(text)
 	if s.sel != nil {
 		s.sel.lastText = s.sel.lastText[:0]
-		if began {
-			// RFC 7162 §3.1.2.1
-			s.untagged("OK [" + highest(s.sel.snap.HighestModSeq) + "] highest")
-		}
+	}
+	if began {
+		s.enableCondstore()
 	}
 	return reply{}, nil
 }
 
-// enableCondstore is what every command does that shows that the client knows of MODSEQ (RFC 7162 §3.1).
-func (s *session) enableCondstore() { s.enabled.condstore = true }
+// enableCondstore is what every command does that shows that the client knows of MODSEQ; the first one is told where the
+// selected mailbox stands (RFC 7162 §3.1).
+func (s *session) enableCondstore() {
+	if s.enabled.condstore {
+		return
+	}
+	s.enabled.condstore = true
+	if s.sel != nil {
+		s.untagged("OK [" + highest(s.sel.snap.HighestModSeq) + "] highest")
+	}
+}

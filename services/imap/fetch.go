@@ -30,6 +30,7 @@ type fetcher struct {
 	seen      wire.Set
 	flagsToo  bool // FLAGS is not among the items
 	modSeqToo bool // nor is MODSEQ, which is wanted
+	uidToo    bool // nor UID, which goes with it (RFC 7162 §3.2.4)
 
 	cols    *view.Columns // of the batch
 	mails   *mails
@@ -83,15 +84,15 @@ func (s *session) fetchThese(l *wire.Lexer, uid bool) (reply, error) {
 			f.changedSince = 0
 		}
 	}
-	if f.conditional {
-		seqs = s.sel.snap.ChangedSince(f.changedSince, seqs)
-	}
 	if f.window != nil {
 		// Which of them is for the client to say: none (RFC 9738 §3.1).
 		if err := s.withinLimit(f.window.last - f.window.first + 1); err != nil {
 			return reply{}, err
 		}
-		seqs = f.window.of(seqs)
+		seqs = f.window.of(seqs) // of all that the set names, not of those that have changed (RFC 9394 §3.4)
+	}
+	if f.conditional {
+		seqs = s.sel.snap.ChangedSince(f.changedSince, seqs)
 	}
 	seqs, limit := s.capped(seqs)
 	if uid && !s.enabled.uidonly {
@@ -109,6 +110,7 @@ func (s *session) fetchThese(l *wire.Lexer, uid bool) (reply, error) {
 			return reply{}, err
 		}
 	}
+	s.sel.told = s.sel.told || f.needs.columns&view.WantModSeq != 0
 	if err := f.run(seqs); err != nil {
 		return reply{}, err
 	}
@@ -188,9 +190,11 @@ func (f *fetcher) setSeen(seqs wire.Set) error {
 		return err
 	}
 	f.seen, f.flagsToo, f.modSeqToo = uids, true, s.enabled.condstore
+	f.uidToo = s.enabled.condstore && !s.enabled.uidonly
 	for _, it := range f.items {
 		f.flagsToo = f.flagsToo && it.kind != itemFlags
 		f.modSeqToo = f.modSeqToo && it.kind != itemModSeq
+		f.uidToo = f.uidToo && it.kind != itemUID
 	}
 	f.needs.columns |= view.WantFlags | view.WantModSeq
 	return nil
@@ -281,7 +285,10 @@ func (f *fetcher) writeRow(r *row) {
 			break
 		}
 	}
-	if uid := f.cols.UIDs[r.i]; len(f.seen) > 0 && (f.flagsToo || f.modSeqToo) && f.seen.Contains(uint32(uid)) {
+	if uid := f.cols.UIDs[r.i]; len(f.seen) > 0 && (f.flagsToo || f.modSeqToo || f.uidToo) && f.seen.Contains(uint32(uid)) {
+		if f.uidToo {
+			b, _ = f.appendItem(label(b, "UID"), itemUID, r)
+		}
 		if f.flagsToo {
 			b, _ = f.appendItem(label(b, "FLAGS"), itemFlags, r)
 		}

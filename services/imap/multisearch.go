@@ -55,6 +55,9 @@ func (s *session) multiSearch(l *wire.Lexer) (reply, error) {
 	case req.save && !alone:
 		return bad("SAVE is of the selected mailbox"), nil // RFC 7377 §2.2
 	}
+	if req.key.UsesModSeq() {
+		s.enableCondstore() // while the selected mailbox is the selected one
+	}
 	if req.update {
 		s.noUpdate(string(s.tag))
 	}
@@ -175,12 +178,10 @@ func (s *session) searchHere(n *node, req *searchRequest, alone bool) error {
 	if err != nil {
 		return err
 	}
-	if req.save {
-		s.sel.saved = s.sel.snap.UIDs(req.saves(f.seqs))
+	uids := inSet(s.sel.snap.UIDs(f.seqs))
+	s.saveResult(req, f, uids)
+	if len(f.seqs) > 0 {
+		s.writeExtended(req, f, uids)
 	}
-	if len(f.seqs) == 0 {
-		return nil
-	}
-	s.writeExtended(req, f, inSet(s.sel.snap.UIDs(f.seqs)))
 	return nil
 }

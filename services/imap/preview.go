@@ -18,12 +18,16 @@ func acceptLazy(l *wire.Lexer) {
 	l.List(func() { l.Word() })
 }
 
-// appendPreview writes the preview that was made when the message arrived (RFC 8970); NIL where no part index tells it, which is
-// a message that cannot be read.
+// appendPreview writes the preview that was made when the message arrived. It is never NIL, which would say that it will be
+// had by asking again (RFC 8970 §3.2).
 func (m *mails) appendPreview(b []byte, mail *mail) ([]byte, error) {
 	p := message.PreviewOf(mail.email.GetPartIndex())
 	if p == nil {
-		return append(b, "NIL"...), nil
+		ix, err := m.indexOf(mail)
+		if err != nil {
+			return b, err
+		}
+		p = ix.Preview()
 	}
 	return wire.AppendString(b, p, m.s.utf8OK()), nil
 }

@@ -121,6 +121,22 @@ func (s *session) tellVanishedSince(since mailbox.ModSeq, known wire.Set, matche
 	return exact, nil
 }
 
+// tellHeard tells a client of QRESYNC, before the tagged response, where MODSEQs of messages would make it believe that it has
+// heard of more than it has: messages went before, of which it could not be told yet. Once it was, it is told so (RFC 7162 §3.2,
+// §6).
+func (s *session) tellHeard() {
+	sel := s.sel
+	if !s.enabled.qresync {
+		return
+	}
+	late := sel.snap.HasGhosts()
+	if late && sel.told || !late && sel.lowered {
+		s.untagged("OK [" + highest(sel.heard) + "] all changes told up to here")
+		sel.lowered = late
+	}
+	sel.told = false
+}
+
 // vanishedPerLine bounds the ranges of one VANISHED response: some 20 KiB.
 const vanishedPerLine = 1000
 

@@ -2,6 +2,10 @@ package imap
 
 import (
 	"strconv"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
@@ -54,7 +58,7 @@ func (s *session) getQuotaRoot(l *wire.Lexer) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	roots, err := s.quotaRoots(at)
+	roots, err := s.rootsFor(at)
 	if err != nil {
 		return reply{}, err
 	}
@@ -92,6 +96,21 @@ func (s *session) setQuota(l *wire.Lexer) (reply, error) {
 		return reply{}, l.Err()
 	}
 	return no("NOPERM", "limits are set by the operator"), nil
+}
+
+// rootsFor are the roots of a mailbox; of an own one that is not there, those that it would have (RFC 9208 §4.1.2).
+func (s *session) rootsFor(at place) ([]*storev1.QuotaRoot, error) {
+	for {
+		roots, err := s.quotaRoots(at)
+		switch {
+		case status.Code(err) == codes.NotFound && at.owner == s.account && at.name != "":
+			at.name = at.name[:max(0, strings.LastIndex(at.name, separator))]
+		case err == nil && at.name == "":
+			return roots[:min(1, len(roots))], nil // all are told; the account's own comes first
+		default:
+			return roots, err
+		}
+	}
 }
 
 // quotaRoots asks for those of an account, or of a mailbox.

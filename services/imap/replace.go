@@ -48,11 +48,16 @@ func (a *appender) parseReplace(l *wire.Lexer, uid bool) (*storev1.AppendStart, 
 	return start, lit, nil
 }
 
-// tellReplaced answers: APPENDUID comes untagged, before EXPUNGE (RFC 8508 §3.2).
+// tellReplaced answers: APPENDUID comes untagged, before EXPUNGE (RFC 8508 §4.3), and HIGHESTMODSEQ as behind UID EXPUNGE
+// (RFC 8508 §4.5).
 func (a *appender) tellReplaced(code string) (reply, error) {
-	a.s.untagged("OK [" + code + "] replacement is there")
-	a.s.dirty.Store(true)
-	return reply{}, a.s.tell(false)
+	s := a.s
+	s.untagged("OK [" + code + "] replacement is there")
+	s.dirty.Store(true)
+	if err := s.tell(false); err != nil || !s.enabled.condstore {
+		return reply{}, err
+	}
+	return okCode(highest(s.sel.snap.HighestModSeq), ""), nil
 }
 
 // mailboxAt is where in a command that streams the name of a mailbox stands: REPLACE has a message before it.

@@ -48,7 +48,7 @@ func (s *session) replyFor(err error) reply {
 	case errors.As(err, &syntax):
 		return bad(syntax.Text)
 	case errors.Is(err, view.ErrGone), errors.Is(err, view.ErrInconsistent):
-		s.bye("selected mailbox was deleted or rebuilt")
+		s.bye("selected mailbox " + s.whyGone())
 		return no("NONEXISTENT", "mailbox no longer exists")
 	}
 	code := status.Code(err)
@@ -74,6 +74,15 @@ func (s *session) replyFor(err error) reply {
 	}
 	s.log.Error("command failed", obs.Reason(s.verbName()), obs.Error(err))
 	return no("SERVERBUG", "internal error")
+}
+
+// whyGone is what may have become of the selected mailbox. Whoever may not know any more that it is there is told like one whose
+// mailbox is gone (RFC 4314 §5.1.1, §8).
+func (s *session) whyGone() string {
+	if s.sel != nil && s.sel.owner() != uint64(s.account) {
+		return "was deleted or rebuilt, or is not shared with you any more"
+	}
+	return "was deleted or rebuilt"
 }
 
 func (s *session) verbName() string {

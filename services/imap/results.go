@@ -1,7 +1,6 @@
 package imap
 
 import (
-	"slices"
 	"strconv"
 
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
@@ -210,22 +209,32 @@ func relevancy(loose bool) int {
 	return 100
 }
 
-// saves is what SAVE keeps: with MIN, MAX or PARTIAL alone only those (RFC 5182 §2.4, RFC 9394 §3.2).
-func (req *searchRequest) saves(seqs wire.Set) wire.Set {
-	if len(seqs) == 0 || req.all || req.count || !req.min && !req.max && req.partial == nil {
-		return seqs
+// saveResult does what SAVE asks for: with MIN, MAX or PARTIAL alone only those are kept (RFC 5182 §2.4, RFC 9394 §3.2). r are
+// the numbers that the answer has.
+func (s *session) saveResult(req *searchRequest, f *found, r results) {
+	if !req.save {
+		return
 	}
-	var out wire.Set
+	if len(f.seqs) == 0 || req.all || req.count || !req.min && !req.max && req.partial == nil {
+		s.sel.saved = s.sel.snap.UIDs(f.seqs)
+		return
+	}
+	var kept wire.Set
+	keep := func(n uint32) { kept = kept.Add(n) }
 	if req.partial != nil {
-		out = slices.Clone(req.partial.of(seqs))
+		r.within(*req.partial).each(keep)
 	}
+	first, last := r.ends()
 	if req.min {
-		out = append(out, wire.Range{First: seqs[0].First, Last: seqs[0].First})
+		keep(first)
 	}
-	if last := seqs[len(seqs)-1].Last; req.max {
-		out = append(out, wire.Range{First: last, Last: last})
+	if req.max {
+		keep(last)
 	}
-	return out.Join()
+	if kept = kept.Join(); !req.uid {
+		kept = s.sel.snap.UIDs(kept)
+	}
+	s.sel.saved = kept
 }
 
 // failedSearch is the error of a search that fails: with SAVE nothing is saved then, unless the command was not understood

@@ -52,6 +52,9 @@ func (s *session) uidSearch(l *wire.Lexer) (reply, error) { return s.searchThese
 
 func (s *session) searchThese(l *wire.Lexer, uid bool) (reply, error) {
 	req, err := parseSearch(l, uid)
+	if err == nil {
+		err = s.mayUpdate(req)
+	}
 	if err != nil {
 		return reply{}, s.failedSearch(req, err)
 	}
@@ -59,17 +62,15 @@ func (s *session) searchThese(l *wire.Lexer, uid bool) (reply, error) {
 	if err != nil {
 		return reply{}, s.failedSearch(req, err)
 	}
-	if req.save {
-		s.sel.saved = s.sel.snap.UIDs(req.saves(f.seqs))
+	numbers := f.seqs
+	if req.uid {
+		numbers = s.sel.snap.UIDs(f.seqs)
 	}
+	s.saveResult(req, f, inSet(numbers))
 	if req.extended || s.enabled.rev2 {
-		numbers := f.seqs
-		if req.uid {
-			numbers = s.sel.snap.UIDs(f.seqs)
-		}
 		s.writeExtended(req, f, inSet(numbers))
 	} else {
-		s.writeSearch(req, f)
+		s.writeSearch(req, f, numbers)
 	}
 	s.beginContext(req, f, nil, nil)
 	return s.limited(reply{}, f.limit), nil
@@ -127,11 +128,7 @@ func parseSearch(l *wire.Lexer, uid bool) (*searchRequest, error) {
 }
 
 // writeSearch writes the response of IMAP4rev1 (RFC 3501 §7.2.5, RFC 7162 §3.1.5).
-func (s *session) writeSearch(req *searchRequest, f *found) {
-	numbers := f.seqs
-	if req.uid {
-		numbers = s.sel.snap.UIDs(f.seqs)
-	}
+func (s *session) writeSearch(req *searchRequest, f *found, numbers wire.Set) {
 	b := append(s.out.Take(), "* SEARCH"...)
 	for _, r := range numbers {
 		for n := uint64(r.First); n <= uint64(r.Last); n++ {
@@ -141,10 +138,14 @@ func (s *session) writeSearch(req *searchRequest, f *found) {
 		s.out.Give(b)
 		b = s.out.Take()
 	}
-	if len(f.seqs) > 0 && req.key.UsesModSeq() {
-		b = append(b, " (MODSEQ "...)
-		b = strconv.AppendUint(b, uint64(f.modSeq), 10)
-		b = append(b, ')')
+	s.out.Give(append(req.appendModSeq(b, f), "\r\n"...))
+}
+
+// appendModSeq ends a response with the highest MODSEQ of what was found, where MODSEQ was asked for (RFC 7162 §3.1.6, §3.1.9).
+func (req *searchRequest) appendModSeq(b []byte, f *found) []byte {
+	if len(f.seqs) == 0 || !req.key.UsesModSeq() {
+		return b
 	}
-	s.out.Give(append(b, "\r\n"...))
+	b = strconv.AppendUint(append(b, " (MODSEQ "...), uint64(f.modSeq), 10)
+	return append(b, ')')
 }

@@ -37,7 +37,7 @@ func (s *session) open(l *wire.Lexer, readOnly bool) (reply, error) {
 		return reply{}, l.Err()
 	}
 	if condstore {
-		s.enableCondstore()
+		s.enabled.condstore = true // what was selected before is of no concern any more
 	}
 	// A failed SELECT leaves nothing selected too.
 	if s.sel != nil {
@@ -81,7 +81,7 @@ func (s *session) enter(n *node, readOnly bool) error {
 		return err
 	}
 	s.sel = &selected{box: box, snap: snap, name: n.GetName(), readOnly: readOnly, takes: takes, recent: snap.RecentUID,
-		keywords: snap.Keywords}
+		keywords: snap.Keywords, heard: snap.HighestModSeq}
 	if n.owner != s.account {
 		s.sel.recent = mailbox.MaxUID // \Recent is told to the owner alone
 	}

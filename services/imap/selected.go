@@ -25,6 +25,10 @@ type selected struct {
 	recent mailbox.UID
 	// saved is the result of the last SEARCH with SAVE (RFC 9051 §6.4.4.1): UIDs.
 	saved wire.Set
+	// heard is up to where the client has heard of all changes: not of those behind it, where messages went of which it could
+	// not be told yet. told says that it got MODSEQs since it was last told of that, and lowered that it was told so.
+	heard         mailbox.ModSeq
+	told, lowered bool
 	// contexts are results that are kept up to date.
 	contexts []*searchContext
 
@@ -105,6 +109,7 @@ func (s *session) searchSeqs(set wire.Set, saved, uid bool) (wire.Set, error) {
 	if saved || uid || s.enabled.uidonly {
 		return s.seqs(set, saved, uid)
 	}
+	s.numbered = true
 	n := s.sel.snap.Len()
 	if n == 0 {
 		return nil, nil

@@ -48,6 +48,8 @@ type session struct {
 	// following is what NOTIFY asked for; nil: what is told without it.
 	following *following
 	inIdle    bool // IDLE is in progress
+	// numbered tells that the command in progress has message numbers among its search keys, whatever its name.
+	numbered bool
 
 	// dirty tells that a notice came for the selected mailbox; pushing that a push is on its way.
 	dirty   stale

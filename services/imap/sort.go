@@ -29,6 +29,9 @@ func (s *session) sortThese(l *wire.Lexer, uid bool) (reply, error) {
 	if l.Err() != nil {
 		return reply{}, l.Err()
 	}
+	if err := s.mayUpdate(req); err != nil {
+		return reply{}, err
+	}
 	f, err := s.find(req)
 	if err != nil {
 		return reply{}, s.failedSearch(req, err)
@@ -37,13 +40,11 @@ func (s *session) sortThese(l *wire.Lexer, uid bool) (reply, error) {
 	if err != nil {
 		return reply{}, s.failedSearch(req, err)
 	}
-	if req.save {
-		s.sel.saved = s.sel.snap.UIDs(f.seqs)
-	}
+	s.saveResult(req, f, inOrder(order))
 	if req.extended {
 		s.writeExtended(req, f, inOrder(order))
 	} else {
-		s.writeNumbers("SORT", order)
+		s.writeSort(req, f, order)
 	}
 	s.beginContext(req, f, criteria, order)
 	return reply{}, nil
@@ -100,15 +101,15 @@ func (s *session) order(f *found, criteria []criterion, uid bool) ([]uint32, err
 	return o.sorted(), nil
 }
 
-// writeNumbers writes numbers in an untagged response.
-func (s *session) writeNumbers(name string, numbers []uint32) {
-	b := append(append(s.out.Take(), "* "...), name...)
-	for _, n := range numbers {
+// writeSort writes the response of a SORT without RETURN (RFC 5256 §4, RFC 7162 §3.1.9).
+func (s *session) writeSort(req *searchRequest, f *found, order []uint32) {
+	b := append(s.out.Take(), "* SORT"...)
+	for _, n := range order {
 		b = strconv.AppendUint(append(b, ' '), uint64(n), 10)
 		if len(b) > 4<<10 {
 			s.out.Give(b)
 			b = s.out.Take()
 		}
 	}
-	s.out.Give(append(b, "\r\n"...))
+	s.out.Give(append(req.appendModSeq(b, f), "\r\n"...))
 }

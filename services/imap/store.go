@@ -196,12 +196,15 @@ func (s *session) tellStored(req *storeRequest, uids, modified wire.Set, modSeq 
 		return nil
 	}
 	seqs := s.sel.snap.Seqs(uids)
-	if req.silent {
-		s.fetchModSeqs(seqs, modSeq)
-		return nil
-	}
 	if len(modified) > 0 {
 		seqs = seqs.Less(s.sel.snap.Seqs(modified))
+	}
+	if req.silent {
+		if req.conditional {
+			modSeq = 0 // a condition that was met is answered for each message (RFC 7162 §3.1.3)
+		}
+		s.fetchModSeqs(seqs, modSeq)
+		return nil
 	}
 	s.fetchFlags(seqs, req.uid || s.enabled.condstore, s.enabled.condstore)
 	return nil
@@ -223,11 +226,12 @@ func (req *storeRequest) result(old mailbox.Flags, keywords []string) mailbox.Fl
 	return bits
 }
 
-// fetchModSeqs tells the MODSEQ of those entries that were changed by it.
+// fetchModSeqs tells the MODSEQ of those entries that have it, or with 0 of all.
 func (s *session) fetchModSeqs(seqs wire.Set, changed mailbox.ModSeq) {
+	s.sel.told = true
 	s.sel.snap.Walk(seqs, view.WantUID|view.WantModSeq, func(seq uint32, cols *view.Columns, lo, hi int) error {
 		for i := lo; i < hi; i, seq = i+1, seq+1 {
-			if cols.ModSeqs[i] != changed {
+			if changed != 0 && cols.ModSeqs[i] != changed {
 				continue
 			}
 			b := s.appendFetch(s.out.Take(), seq, uint32(cols.UIDs[i]))

@@ -47,7 +47,7 @@ func TestStoreIsOneCall(t *testing.T) {
 		{`UID STORE 5,599 FLAGS.SILENT (\Deleted)`, []string{`* 5 FETCH (UID 5 MODSEQ (`, `* 599 FETCH (UID 599 MODSEQ (`}},
 		{`STORE 300 +FLAGS (NEW)`, []string{`* 300 FETCH (UID 300 FLAGS (new) MODSEQ (`}},
 		{`FETCH 300 (FLAGS)`, []string{`* 300 FETCH (FLAGS (new)`}},
-		{`FETCH 9 (BODY[HEADER.FIELDS (NOTHING)])`, []string{`* 9 FETCH (BODY[HEADER.FIELDS (NOTHING)] {2}`, ``, ` FLAGS (\Seen) MODSEQ (`}},
+		{`FETCH 9 (BODY[HEADER.FIELDS (NOTHING)])`, []string{`* 9 FETCH (BODY[HEADER.FIELDS (NOTHING)] {2}`, ``, ` UID 9 FLAGS (\Seen) MODSEQ (`}},
 	} {
 		lines, end := a.answers(tt.command)
 		if !strings.HasPrefix(end, "OK") || !slices.EqualFunc(lines, tt.want, strings.HasPrefix) {

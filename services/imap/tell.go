@@ -54,6 +54,9 @@ func (s *session) advance(to *view.Snapshot, numbered bool, announce func(view.C
 		sel.setKeywords(next.Keywords)
 		s.tellFlags()
 	}
+	if !next.HasGhosts() {
+		sel.heard = next.HighestModSeq
+	}
 	if delta.Grown {
 		s.tellSize()
 	}
@@ -123,10 +126,11 @@ func (sel *selected) appendPermanent(b []byte) []byte {
 // fetchFlags writes FETCH responses with flags that changed.
 func (s *session) fetchFlags(seqs wire.Set, uid, modSeq bool) {
 	want := view.WantFlags | view.WantUID
+	sel := s.sel
 	if modSeq {
 		want |= view.WantModSeq
+		sel.told = true
 	}
-	sel := s.sel
 	sel.snap.Walk(seqs, want, func(seq uint32, cols *view.Columns, lo, hi int) error {
 		for i := lo; i < hi; i++ {
 			b := s.appendFetch(s.out.Take(), seq, uint32(cols.UIDs[i]))
