@@ -28,8 +28,9 @@ type batch struct {
 	folder     *FolderReport
 	src        archive.Reader
 	subscribed bool
-	// seen counts the messages of the folder that are alike, by the begin of their digests: two of them are two.
-	seen map[uint64]uint32
+	// seen counts the messages of the folder that are alike, by the begin of their digests: two of them are two. same
+	// counts those that are so octet by octet.
+	seen, same map[uint64]uint32
 
 	// existing is what was in the mailbox before; nil until it is known that there is a mailbox with messages.
 	existing *existing
@@ -42,9 +43,13 @@ type batch struct {
 // pending is a message that was looked at.
 type pending struct {
 	m *archive.Message
-	// key is by what the store knows the message: its digest, and how many alike came before it.
-	key, digest []byte
-	size        int64
+	// key is by what the store knows the message: the digest of what it says, and how many alike came before it. before is by
+	// what earlier versions knew it, the same of its octets.
+	key, before []byte
+	// digest is that of its octets, alike that of what it says, and id its Message-ID, shortened.
+	digest, alike []byte
+	id            uint64
+	size          int64
 	// text is the message where it is small.
 	text []byte
 }
@@ -80,8 +85,8 @@ func (b *batch) look(m *archive.Message) (*pending, error) {
 	defer r.Close()
 	p := &pending{m: m}
 	var kept bytes.Buffer
-	hash := sha256.New()
-	n, err := io.Copy(io.MultiWriter(hash, &holder{&kept}), io.LimitReader(r, MaxMessage+1))
+	hash, said := sha256.New(), newAlike()
+	n, err := io.Copy(io.MultiWriter(hash, said, &holder{&kept}), io.LimitReader(r, MaxMessage+1))
 	if err != nil {
 		return nil, err
 	}
@@ -94,12 +99,18 @@ func (b *batch) look(m *archive.Message) (*pending, error) {
 	if m.Received.IsZero() {
 		m.Received = Dated(kept.Bytes())
 	}
-	sum := hash.Sum(nil)
-	p.digest = sum
-	id := binary.BigEndian.Uint64(sum)
-	p.key = binary.AppendUvarint(append([]byte("sha256:"), sum...), uint64(b.seen[id]))
-	b.seen[id]++
+	p.digest, p.alike, p.id = hash.Sum(nil), said.sum(), shortID(said.id)
+	p.key = keyOf("alike:", p.alike, b.seen)
+	p.before = keyOf("sha256:", p.digest, b.same)
 	return p, nil
+}
+
+// keyOf makes a key, and counts it.
+func keyOf(kind string, sum []byte, seen map[uint64]uint32) []byte {
+	id := binary.BigEndian.Uint64(sum)
+	key := binary.AppendUvarint(append([]byte(kind), sum...), uint64(seen[id]))
+	seen[id]++
+	return key
 }
 
 // Dated is the time that a message's header tells, where its source knows none; zero: none.
@@ -162,7 +173,7 @@ func (b *batch) missing(ctx context.Context, list []*pending) (missing []*pendin
 	}
 	req := &storev1.ImportedRequest{Account: b.run.Account, Mailbox: b.folder.Folder}
 	for _, p := range list {
-		req.Keys = append(req.Keys, p.key)
+		req.Keys = append(req.Keys, p.key, p.before)
 	}
 	var resp *storev1.ImportedResponse
 	if err := b.patiently(ctx, func() (err error) {
@@ -171,23 +182,28 @@ func (b *batch) missing(ctx context.Context, list []*pending) (missing []*pendin
 	}); err != nil {
 		return nil, err
 	}
-	if len(resp.GetResults()) < len(list) && resp.GetMailbox() != 0 {
+	if len(resp.GetResults()) < 2*len(list) && resp.GetMailbox() != 0 {
 		return nil, errors.New("the store told of fewer messages than it was asked for")
 	}
 	if err := b.lookAround(ctx, resp); err != nil {
 		return nil, err
 	}
-	for i, p := range list {
-		if resp.GetMailbox() == 0 {
-			missing = append(missing, p)
-			continue
+	if resp.GetMailbox() == 0 {
+		return list, nil
+	}
+	known := make([]*storev1.ImportResult, len(list))
+	for i := range list {
+		if known[i] = resp.GetResults()[2*i]; known[i].GetStatus() == storev1.ImportStatus_IMPORT_STATUS_UNSPECIFIED {
+			known[i] = resp.GetResults()[2*i+1]
 		}
-		switch r := resp.GetResults()[i]; r.GetStatus() {
+		if known[i].GetStatus() == storev1.ImportStatus_IMPORT_STATUS_PRESENT && b.existing != nil {
+			b.existing.imported(known[i].GetUid())
+		}
+	}
+	for i, p := range list {
+		switch known[i].GetStatus() {
 		case storev1.ImportStatus_IMPORT_STATUS_PRESENT:
 			b.folder.Present++
-			if b.existing != nil {
-				b.existing.imported(r.GetUid())
-			}
 		case storev1.ImportStatus_IMPORT_STATUS_GONE:
 			if b.run.Again {
 				missing = append(missing, p)

@@ -1,6 +1,7 @@
 package importer_test
 
 import (
+	"crypto/sha256"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -49,5 +50,74 @@ func TestWhatCameOtherwise(t *testing.T) {
 		if got := strings.Join(subjects, ""); got != "abaac" {
 			t.Errorf("got %s", got)
 		}
+	}
+}
+
+// TestOtherForms brings the same mail from mbox files of each dialect, a Maildir and a zip file: it is there once.
+func TestOtherForms(t *testing.T) {
+	t.Parallel()
+	texts := []string{
+		"Received: a\r\nMessage-ID: <1@x>\r\nSubject: a\r\n\r\nFrom me\r\n>From you\r\n>>From them\r\n\r\n\r\n",
+		"Subject: b\r\n\r\n", "Subject: b\r\n\r\n", "Subject: b\r\nX-UIDL: theirs\r\n\r\n",
+		"Message-ID: <2@x>\r\nStatus: RO\r\nX-Mozilla-Status: 0001\r\nSubject: c\r\n\r\nbare\nlf\r\n", "Subject: d\r\n\r\nno end",
+	}
+	from, to := startFarm(t, sqlite.Options{}), startFarm(t, sqlite.Options{})
+	from.append(t, texts...)
+	dir := t.TempDir()
+	forms := []struct {
+		name    string
+		format  archive.Format
+		dialect mbox.Dialect
+	}{
+		{"o", archive.Mbox, mbox.O}, {"rd", archive.Mbox, mbox.RD}, {"cl", archive.Mbox, mbox.CL}, {"cl2", archive.Mbox, mbox.CL2},
+		{"m", archive.Maildir, mbox.Auto}, {"z.zip", archive.Zip, mbox.O},
+	}
+	for _, f := range forms {
+		from.exportTo(t, filepath.Join(dir, f.name), f.format, f.dialect)
+	}
+	for i, f := range append(forms, forms...) {
+		r := to.importAt(t, filepath.Join(dir, f.name), importer.Run{})
+		if want := len(texts); i == 0 && r.Filed != want || i > 0 && (r.Filed != 0 || r.Present != want) {
+			t.Errorf("%s, import %d: %+v", f.name, i, r.Counts)
+		}
+		// And where it came from.
+		if r := from.importAt(t, filepath.Join(dir, f.name), importer.Run{}); r.Filed != 0 || r.Present != len(texts) {
+			t.Errorf("%s, back: %+v", f.name, r.Counts)
+		}
+	}
+}
+
+// TestNamesakes: a Message-ID makes a message that came another way the same, and one that says something else no other.
+func TestNamesakes(t *testing.T) {
+	t.Parallel()
+	f := startFarm(t, sqlite.Options{})
+	f.append(t, "Return-Path: <b@x>\r\nDelivered-To: a@x\r\nMessage-ID: <1@x>\r\nSubject: a\r\n\r\nx\r\n", "Subject: none\r\n\r\nx\r\n")
+	path := t.TempDir()
+	write(t, path, map[string]string{
+		"cur/": "", "new/1": "Received: elsewhere\nMessage-ID: <1@x>\nSubject: a\n\nx\n", "new/2": "Message-ID: <1@x>\nSubject: a\n\nx\n--\nthe list\n",
+		"new/3": "Received: elsewhere\nSubject: none\n\nx\n",
+	})
+	for i := range 2 {
+		r := f.importAt(t, path, importer.Run{})
+		if want := 2 - 2*i; r.Filed != want || r.Present != 3-want || i == 0 && len(r.Notes) != 2 {
+			t.Errorf("import %d: %+v", i, r)
+		}
+	}
+}
+
+// TestBroughtBefore: what an earlier version brought, by its octets, is known.
+func TestBroughtBefore(t *testing.T) {
+	t.Parallel()
+	f := startFarm(t, sqlite.Options{})
+	text := "Subject: a\r\n\r\nx\r\n"
+	sum := sha256.Sum256([]byte(text))
+	key := func(n byte) []byte { return append(append([]byte("sha256:"), sum[:]...), n) }
+	f.put(t, &storev1.ImportBegin{Mailbox: "INBOX"}, []*storev1.ImportStart{{Key: key(0)}, {Key: key(1)}}, []string{text, text})
+	_, err := f.mailboxes.Expunge(t.Context(), &storev1.ExpungeRequest{Account: account, Mailbox: f.boxes(t)["INBOX"].Id, Uids: []byte{1, 0}, Force: true})
+	check(t, err)
+	path := t.TempDir()
+	write(t, path, map[string]string{"cur/": "", "new/1": "Subject: a\n\nx\n", "new/2": "Subject: a\n\nx\n", "new/3": "Subject: a\n\nx\n"})
+	if r := f.importAt(t, path, importer.Run{}); r.Filed != 1 || r.Present != 1 || r.Removed != 1 {
+		t.Errorf("%+v", r.Counts)
 	}
 }

@@ -111,7 +111,7 @@ func (r *Run) folder(ctx context.Context, report *Report, f *archive.Folder, tar
 	for _, d := range src.Doubts() {
 		report.note(f.Path + ": " + d.Error())
 	}
-	b := &batch{run: r, report: report, folder: out, src: src, subscribed: f.Subscribed, seen: map[uint64]uint32{}}
+	b := &batch{run: r, report: report, folder: out, src: src, subscribed: f.Subscribed, seen: map[uint64]uint32{}, same: map[uint64]uint32{}}
 	for {
 		m, err := src.Next()
 		if errors.Is(err, io.EOF) {
@@ -129,7 +129,9 @@ func (r *Run) folder(ctx context.Context, report *Report, f *archive.Folder, tar
 	for _, n := range src.Notes() {
 		report.note(f.Path + ": " + n)
 	}
-	return b.finish(ctx)
+	err = b.finish(ctx)
+	b.noteExisting()
+	return err
 }
 
 // MailboxName makes a name one that the store takes: no control characters, empty or overlong levels, at most 20 levels.

@@ -41,7 +41,11 @@ func unkept(line []byte) ([]byte, bool) {
 
 // foreign tells of a header line of a message that a reader would not give back, or take something from.
 func foreign(line []byte) bool {
-	name := fieldName(line)
+	return Foreign(fieldName(line))
+}
+
+// Foreign tells of the name of a field, in lower case, that files have for themselves.
+func Foreign(name string) bool {
 	_, own := ownFields[name]
 	return own || name == "content-length" || name == "x-uidl" || strings.HasPrefix(name, strings.ToLower(kept))
 }
