@@ -30,8 +30,10 @@ keeps every octet of every message; mbox does not keep lines that end otherwise 
 Subscriptions are in a Maildir only. A folder whose name is too long for files, or that a Maildir cannot have, is called otherwise
 there; the report tells that, and an import gives it its name again.
 
-An export to a Maildir that was cut off is given again and goes on; messages that are gone here since stay there. Files of mbox
-and zip are written anew, and have their names once they are whole.
+An export that was cut off is given again and goes on; messages that are gone here since stay there. To a Maildir it can be
+given at any time, and brings flags up to date. Files of mbox have their names once they are whole, beside them lies a journal
+until the export ends, and within a week that is gone on with; afterwards, and behind an export that ended, they are written anew.
+A zip file is packed at the end, of mbox files in PATH.parts: they need as much room as the mail meanwhile.
 
 The exit status is 0 where all was written, 1 where messages were left (the report says which and why), 2 after an error.`,
 		Example: `  mailfarm export alice@example.org /backup/alice
@@ -62,7 +64,7 @@ The exit status is 0 where all was written, 1 where messages were left (the repo
 				return err
 			}
 			run.Mailboxes, run.Bodies, run.Imports = storev1.NewMailboxesClient(conn), storev1.NewBodiesClient(conn), storev1.NewImportsClient(conn)
-			w, err := archive.Create(args[1], how, which)
+			w, err := archive.Create(args[1], how, which, fmt.Sprint("account ", run.Account))
 			if err != nil {
 				return fmt.Errorf("write %s: %w", args[1], err)
 			}

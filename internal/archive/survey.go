@@ -212,6 +212,8 @@ func (a *Archive) file(at, name string) error {
 	case strings.HasSuffix(base, ".mbox"+partSuffix):
 		a.doubt(at, errors.New("not whole: an export was cut off here"))
 		return nil
+	case base == journalName:
+		return nil
 	case strings.HasPrefix(text, "From "):
 	case strings.HasPrefix(base, ".") || strings.HasPrefix(base, "dovecot"):
 		return nil

@@ -156,6 +156,9 @@ func (r *Run) write(ctx context.Context, w archive.Writer, box *storev1.Mailbox,
 		if err != nil {
 			return err
 		}
+		if err := out.Checkpoint(); err != nil {
+			return err
+		}
 		fr.Messages += n
 		report.Messages += n
 		if r.Progress != nil {

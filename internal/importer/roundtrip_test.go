@@ -71,7 +71,7 @@ func (f *farm) seed(t testing.TB, exact bool) {
 
 func (f *farm) exportTo(t testing.TB, path string, format archive.Format, dialect mbox.Dialect, folders ...string) *exporter.Report {
 	t.Helper()
-	w, err := archive.Create(path, format, dialect)
+	w, err := archive.Create(path, format, dialect, "alice")
 	check(t, err)
 	run := &exporter.Run{Mailboxes: f.mailboxes, Bodies: f.bodies, Imports: f.imports, Account: account, Folders: folders}
 	r, err := run.Export(t.Context(), w)
@@ -161,11 +161,11 @@ func TestExportOfFolders(t *testing.T) {
 	full := t.TempDir()
 	write(t, full, map[string]string{"diary": "dear"})
 	for _, format := range []archive.Format{archive.Maildir, archive.Mbox} {
-		if _, err := archive.Create(full, format, mbox.RD); err == nil {
+		if _, err := archive.Create(full, format, mbox.RD, "alice"); err == nil {
 			t.Errorf("%s into a folder with other files: no error", format)
 		}
 	}
-	w, err := archive.Create(filepath.Join(t.TempDir(), "y"), archive.Maildir, mbox.RD)
+	w, err := archive.Create(filepath.Join(t.TempDir(), "y"), archive.Maildir, mbox.RD, "alice")
 	check(t, err)
 	run := &exporter.Run{Mailboxes: f.mailboxes, Bodies: f.bodies, Imports: f.imports, Account: account, Folders: []string{"Nowhere"}}
 	if _, err := run.Export(t.Context(), w); err == nil || !strings.Contains(err.Error(), "Nowhere") {
@@ -217,7 +217,7 @@ func TestExportOfAFolderGoesOn(t *testing.T) {
 	for path, format := range map[string]archive.Format{"m": archive.Maildir, "b": archive.Mbox} {
 		path = filepath.Join(t.TempDir(), path)
 		for cut := range 2 {
-			w, err := archive.Create(path, format, mbox.RD)
+			w, err := archive.Create(path, format, mbox.RD, "alice")
 			check(t, err)
 			folder, err := w.Folder(archive.FolderInfo{Name: []string{"A.B/c", "A.B"}[cut], UIDValidity: 1, UIDNext: 2})
 			check(t, err)
@@ -262,29 +262,40 @@ func TestFolderThatCannotBeMade(t *testing.T) {
 // TestExportCutOff cuts exports off at any point; what is there then is whole, and the next one goes on.
 func TestExportCutOff(t *testing.T) {
 	t.Parallel()
-	a, b := startFarm(t, sqlite.Options{}), startFarm(t, sqlite.Options{})
-	a.seed(t, true)
-	path := filepath.Join(t.TempDir(), "m")
-	for cut := 1; cut < 4; cut++ {
-		w, err := archive.Create(path, archive.Maildir, mbox.Auto)
-		check(t, err)
-		ctx, cancel := context.WithCancel(t.Context())
-		n := 0
-		run := &exporter.Run{Mailboxes: a.mailboxes, Bodies: a.bodies, Imports: a.imports, Account: account, Progress: func(*exporter.Report) {
-			if n++; n == cut {
+	for path, format := range map[string]archive.Format{"m": archive.Maildir, "b": archive.Mbox, "z.zip": archive.Zip} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			a, b := startFarm(t, sqlite.Options{}), startFarm(t, sqlite.Options{})
+			a.seed(t, format == archive.Maildir)
+			path := filepath.Join(t.TempDir(), path)
+			for cut := 1; cut < 4; cut++ {
+				w, err := archive.Create(path, format, mbox.RD, "alice")
+				check(t, err)
+				ctx, cancel := context.WithCancel(t.Context())
+				n := 0
+				run := &exporter.Run{Mailboxes: a.mailboxes, Bodies: a.bodies, Imports: a.imports, Account: account, Progress: func(*exporter.Report) {
+					if n++; n == cut {
+						cancel()
+					}
+				}}
+				r, err := run.Export(ctx, w)
 				cancel()
+				if err == nil {
+					t.Fatalf("cut %d: no error", cut)
+				}
+				if cut > 1 && r.Present == 0 {
+					t.Errorf("cut %d: began anew: %+v", cut, r)
+				}
+				w.Abort()
 			}
-		}}
-		_, err = run.Export(ctx, w)
-		cancel()
-		if err == nil {
-			t.Fatalf("cut %d: no error", cut)
-		}
-		w.Abort()
+			r := a.exportTo(t, path, format, mbox.RD)
+			if r.Present < r.Messages/2 || r.Present+r.Written != r.Messages {
+				t.Errorf("the last one: %+v", r)
+			}
+			b.importAt(t, path, importer.Run{})
+			same(t, b.boxes(t), a.boxes(t), format != archive.Maildir, format == archive.Maildir)
+		})
 	}
-	a.exportTo(t, path, archive.Maildir, mbox.Auto)
-	b.importAt(t, path, importer.Run{})
-	same(t, b.boxes(t), a.boxes(t), false, true)
 }
 
 // TestOthersReadExports lets Python's mailbox read what was written.

@@ -13,7 +13,9 @@ import (
 // Writer appends messages to a file.
 type Writer struct {
 	w       *bufio.Writer
+	out     *counter
 	dialect Dialect
+	numbers int64
 }
 
 // NewWriter writes in a dialect; Auto is RD.
@@ -21,15 +23,22 @@ func NewWriter(w io.Writer, dialect Dialect) *Writer {
 	if dialect == Auto {
 		dialect = RD
 	}
-	return &Writer{bufio.NewWriterSize(w, window), dialect}
+	out := &counter{w: w}
+	return &Writer{bufio.NewWriterSize(out, window), out, dialect, -1}
 }
+
+// Numbers is how the last UID of a folder stands in a file, always as long.
+func Numbers(last uint32) []byte { return fmt.Appendf(nil, "%010d", last) }
+
+// NumbersAt is where it stands in what was written, -1 where it was not.
+func (w *Writer) NumbersAt() int64 { return w.numbers }
 
 // Write appends a message, which is read twice. CRLF become LF. Fields that the message has of its own and that a reader would
 // take for the file's get a name of their own, and their names again when they are read.
 func (w *Writer) Write(meta *Meta, message io.ReadSeeker) error {
 	var length int64
 	if w.dialect.lengths() {
-		var n counter
+		n := counter{w: io.Discard}
 		if err := (&copier{w: bufio.NewWriter(&n), dialect: w.dialect}).copy(message); err != nil {
 			return err
 		}
@@ -68,7 +77,9 @@ func (w *Writer) fields(m *Meta, length int64) {
 		if m.Internal {
 			base = "X-IMAP"
 		}
-		fmt.Fprintf(out, "%s: %d %010d\n", base, m.UIDValidity, m.LastUID)
+		fmt.Fprintf(out, "%s: %d ", base, m.UIDValidity)
+		w.numbers = w.out.n + int64(out.Buffered())
+		fmt.Fprintf(out, "%s\n", Numbers(m.LastUID))
 	}
 	if m.UID != 0 {
 		fmt.Fprintf(out, "X-UID: %d\n", m.UID)
@@ -108,11 +119,16 @@ func (w *Writer) fields(m *Meta, length int64) {
 	}
 }
 
-type counter struct{ n int64 }
+// counter counts what is written.
+type counter struct {
+	w io.Writer
+	n int64
+}
 
 func (c *counter) Write(p []byte) (int, error) {
-	c.n += int64(len(p))
-	return len(p), nil
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
 }
 
 // copier writes a message as it stands in a file. Without body the header goes nowhere.
