@@ -39,6 +39,9 @@ type Options struct {
 	BatchMax int
 	// BatchTime is how long one transaction may gather before it commits. Default 20 ms; it never waits for more work.
 	BatchTime time.Duration
+	// Ended, where it is set, is called in the writer's goroutine when a transaction has been committed, or may have been, and
+	// before any of its writes returns: with what each told by Tell, nil for one that told nothing.
+	Ended func(told []any)
 }
 
 // DB is one database file.

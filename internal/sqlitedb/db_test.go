@@ -225,3 +225,28 @@ func BenchmarkWriteParallel(b *testing.B) {
 		}
 	})
 }
+
+// TestEnded: what writes tell is told before any of them returns, nil for one that told nothing, also where one failed.
+func TestEnded(t *testing.T) {
+	var told []any // written by the writer, read between writes
+	db, err := sqlitedb.Open(t.Context(), filepath.Join(t.TempDir(), "a.db"), schema, sqlitedb.Options{
+		Ended: func(list []any) { told = append(told, list...) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	boom := errors.New("boom")
+	for i, tell := range []func(*sqlitedb.Tx) error{
+		func(tx *sqlitedb.Tx) error { tx.Tell("a"); return nil },
+		func(tx *sqlitedb.Tx) error { return nil },
+		func(tx *sqlitedb.Tx) error { tx.Tell("b"); return boom },
+		func(tx *sqlitedb.Tx) error { tx.Tell("c"); panic("boom") },
+	} {
+		told = nil
+		db.Write(t.Context(), tell)
+		if want := []any{"a", nil, "b", "c"}[i]; len(told) != 1 || told[0] != want {
+			t.Errorf("write %d: told %v, want %v", i, told, want)
+		}
+	}
+}

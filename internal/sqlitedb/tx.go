@@ -10,7 +10,11 @@ type Tx struct {
 	ctx   context.Context
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
+	told  any // by the write that runs
 }
+
+// Tell leaves what Options.Ended is called with for this write.
+func (tx *Tx) Tell(what any) { tx.told = what }
 
 // prepared keeps each statement for the life of the writer: the number of texts is that of the source's.
 func (tx *Tx) prepared(query string) (*sql.Stmt, error) {

@@ -15,6 +15,7 @@ type writer struct {
 	opts Options
 	conn *sql.Conn
 	tx   *Tx
+	told []any // of a batch, for Options.Ended
 	jobs chan *job
 	done chan struct{}
 
@@ -24,6 +25,7 @@ type writer struct {
 
 type job struct {
 	fn    func(*Tx) error
+	told  any // by Tx.Tell
 	err   error
 	reply chan error
 }
@@ -82,6 +84,7 @@ func (w *writer) run() {
 	batch := make([]*job, 0, w.opts.BatchMax)
 	for j := range w.jobs {
 		batch = w.commit(batch[:0], j)
+		w.end(batch)
 		for _, j := range batch {
 			j.reply <- j.err
 		}
@@ -91,6 +94,19 @@ func (w *writer) run() {
 		s.Close()
 	}
 	w.conn.Close()
+}
+
+// end tells of a transaction, also of one whose commit failed: it is not known that nothing of it is there.
+func (w *writer) end(batch []*job) {
+	if w.opts.Ended == nil {
+		return
+	}
+	for _, j := range batch {
+		w.told = append(w.told, j.told)
+	}
+	w.opts.Ended(w.told)
+	clear(w.told)
+	w.told = w.told[:0]
 }
 
 // commit runs first and whatever waits behind it in one transaction.
@@ -104,7 +120,7 @@ func (w *writer) commit(batch []*job, first *job) []*job {
 		batch = append(batch, j)
 		if len(batch) == 1 {
 			// Behind nothing: undoing it undoes the transaction, and no savepoint is needed.
-			if j.err = protect(j.fn, w.tx); j.err != nil {
+			if j.err = w.tx.run(j); j.err != nil {
 				return w.undo(batch, j.err)
 			}
 			continue
@@ -149,7 +165,7 @@ func (w *writer) runOne(j *job) error {
 	if _, err := w.tx.Exec("SAVEPOINT job"); err != nil {
 		return fmt.Errorf("savepoint: %w", err)
 	}
-	j.err = protect(j.fn, w.tx)
+	j.err = w.tx.run(j)
 	if j.err != nil {
 		if _, err := w.tx.Exec("ROLLBACK TO job"); err != nil {
 			return fmt.Errorf("undo another write of the transaction: %w", errors.Join(err, j.err))
@@ -161,12 +177,14 @@ func (w *writer) runOne(j *job) error {
 	return nil
 }
 
-// protect turns a panic in a job into its error: it must not take the writer with it.
-func protect(fn func(*Tx) error, tx *Tx) (err error) {
+// run runs a job. A panic becomes its error: it must not take the writer with it.
+func (tx *Tx) run(j *job) (err error) {
+	tx.told = nil
 	defer func() {
+		j.told = tx.told
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic in a write: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return fn(tx)
+	return j.fn(tx)
 }

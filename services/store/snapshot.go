@@ -28,32 +28,72 @@ func (s *mailboxes) Snapshot(req *storev1.SnapshotRequest, stream grpc.ServerStr
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(stream.Context(), s.cfg.SnapshotTime)
 	defer cancel()
-	pages := make(chan *index.Page, snapshotAhead)
-	read := make(chan error, 1)
-	go func() {
-		defer close(pages)
-		read <- s.deps.Mailboxes.Snapshot(ctx, index.SnapshotQuery{
-			Account: a, Mailbox: box, Since: mailbox.ModSeq(req.GetSinceModSeq()), TakeRecent: req.GetTakeRecent() && !foreign(req), Reader: s.reader(req),
-		}, func(p *index.Page) error {
-			select {
-			case pages <- p:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		})
-	}()
-	for p := range pages {
-		if err := stream.Send(fromPage(p)); err != nil {
-			cancel()
-			<-read
-			return err
-		}
-	}
-	if err := <-read; err != nil {
-		return toStatus(err)
+	p := pageSender{stream: stream, ctx: ctx, cancel: cancel}
+	err = s.deps.Mailboxes.Snapshot(ctx, index.SnapshotQuery{
+		Account: a, Mailbox: box, Since: mailbox.ModSeq(req.GetSinceModSeq()), TakeRecent: req.GetTakeRecent() && !foreign(req), Reader: s.reader(req),
+	}, p.take)
+	if err := p.end(err); err != nil {
+		return err
 	}
 	s.metrics.snapshotTime.Observe(time.Since(start).Seconds())
+	return nil
+}
+
+// pageSender sends the pages of a snapshot: the last one once the database is done with, those before it while it is read.
+type pageSender struct {
+	stream grpc.ServerStreamingServer[storev1.SnapshotResponse]
+	ctx    context.Context
+	cancel func()
+
+	last  *index.Page      // of a snapshot of one page, which most are
+	pages chan *index.Page // of one of more
+	sent  chan error
+}
+
+// take takes a page of the database.
+func (p *pageSender) take(page *index.Page) error {
+	if p.pages == nil && page.Done {
+		p.last = page
+		return nil
+	}
+	if p.pages == nil {
+		p.pages, p.sent = make(chan *index.Page, snapshotAhead), make(chan error, 1)
+		go p.send()
+	}
+	select {
+	case p.pages <- page:
+		return nil
+	case <-p.ctx.Done():
+		return p.ctx.Err()
+	}
+}
+
+// send sends pages until there are no more, or until they cannot be sent; nobody waits for what comes then.
+func (p *pageSender) send() {
+	for page := range p.pages {
+		if err := p.stream.Send(fromPage(page)); err != nil {
+			p.cancel()
+			p.sent <- err
+			return
+		}
+	}
+	p.sent <- nil
+}
+
+// end sends what is left of a snapshot that was read, err being what that ended with. What it gives is a status.
+func (p *pageSender) end(err error) error {
+	if p.pages != nil {
+		close(p.pages)
+		if unsent := <-p.sent; unsent != nil {
+			return unsent
+		}
+	}
+	switch {
+	case err != nil:
+		return toStatus(err)
+	case p.last != nil:
+		return p.stream.Send(fromPage(p.last))
+	}
 	return nil
 }
 

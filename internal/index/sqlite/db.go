@@ -41,6 +41,7 @@ type DB struct {
 	timeline atomic.Int64
 	// shared is what the writes share.
 	shared unit.Shared
+	boxes  knownBoxes
 }
 
 // Open opens or makes the file at path. sqlitedb.ErrLocked where another process has it.
@@ -52,12 +53,14 @@ func Open(ctx context.Context, path string, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
 	}
+	d := &DB{opts: opts, shared: unit.Shared{QuotaSize: opts.QuotaSize, QuotaMessages: opts.QuotaMessages, QuotaLevels: opts.QuotaLevels,
+		Fault: opts.Fault}}
+	opts.SQLite.Ended = d.boxes.ended
 	db, err := sqlitedb.Open(ctx, path, files, opts.SQLite)
 	if err != nil {
 		return nil, err
 	}
-	d := &DB{db: db, opts: opts, shared: unit.Shared{QuotaSize: opts.QuotaSize, QuotaMessages: opts.QuotaMessages, QuotaLevels: opts.QuotaLevels,
-		Fault: opts.Fault}}
+	d.db = db
 	if err := d.readTimeline(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}

@@ -13,10 +13,16 @@ import (
 )
 
 // "0" is the octet behind "/": what lies below a name lies between the two.
-const findColumns = "SELECT " + unit.BoxColumns + `,
+const findColumns = "SELECT " + unit.BoxColumns + `, purged_mod_seq,
 	EXISTS (SELECT 1 FROM subscription s WHERE s.account = m.account AND s.name = m.name),
 	EXISTS (SELECT 1 FROM mailbox c WHERE c.account = m.account AND c.name > m.name || '/' AND c.name < m.name || '0')
 	FROM mailbox m WHERE account = ? AND `
+
+// scanFound reads findColumns.
+func scanFound(row sqlitedb.Row) (b knownBox, err error) {
+	err = unit.ScanBox(row, &b.Mailbox, &b.purged, &b.Subscribed, &b.Children)
+	return b, err
+}
 
 // Find is index.Mailboxes'.
 func (m *Mailboxes) Find(ctx context.Context, id mailbox.AccountID, names []string, ids []mailbox.ID) ([]index.Found, error) {
@@ -37,6 +43,10 @@ func (m *Mailboxes) Find(ctx context.Context, id mailbox.AccountID, names []stri
 }
 
 func (m *Mailboxes) find(ctx context.Context, id mailbox.AccountID, names []string, ids []mailbox.ID) (found []index.Found, err error) {
+	if found, ok := m.d.boxes.found(id, names, ids); ok {
+		return found, nil
+	}
+	turn := m.d.boxes.now()
 	err = m.d.db.Read(ctx, func(tx *sqlitedb.ReadTx) error {
 		found = make([]index.Found, len(names)+len(ids))
 		any := false
@@ -47,14 +57,14 @@ func (m *Mailboxes) find(ctx context.Context, id mailbox.AccountID, names []stri
 			} else {
 				row = tx.QueryRow(findColumns+"mailbox = ?", int64(id), int64(ids[i-len(names)]))
 			}
-			f := &found[i]
-			err := unit.ScanBox(row, &f.Mailbox, &f.Subscribed, &f.Children)
+			b, err := scanFound(row)
 			if errors.Is(err, sql.ErrNoRows) {
-				*f = index.Found{}
+				continue
 			} else if err != nil {
 				return err
 			}
-			any = any || f.ID != 0
+			m.d.boxes.keep(turn, id, b)
+			found[i], any = b.Found, true
 		}
 		if any {
 			return nil

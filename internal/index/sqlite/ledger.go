@@ -30,7 +30,10 @@ func (d *DB) Ledger() *Ledger { return &Ledger{db: d.db, now: d.opts.Now} }
 
 // write runs a write. ledger.ErrFull where the disk is.
 func (l *Ledger) write(ctx context.Context, fn func(*sqlitedb.Tx) error) error {
-	err := l.db.Write(ctx, fn)
+	err := l.db.Write(ctx, func(tx *sqlitedb.Tx) error {
+		tx.Tell(&changes{})
+		return fn(tx)
+	})
 	if errors.Is(err, sqlitedb.ErrFull) {
 		return fmt.Errorf("%w: %w", ledger.ErrFull, err)
 	}

@@ -45,6 +45,7 @@ func writeOnce[T any](ctx context.Context, d *DB, began time.Time, fn func(*unit
 	err := d.db.Write(ctx, func(tx *sqlitedb.Tx) error {
 		now := d.opts.Now()
 		r := &rows{d: d, tx: tx, now: now.UnixNano()}
+		tx.Tell(&r.changes)
 		u := &unit.Unit{Shared: &d.shared, Rows: r, Now: now, Began: began}
 		defer func() { end.ran(u, out != nil) }()
 		v, err := fn(u, r)

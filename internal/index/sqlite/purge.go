@@ -62,6 +62,7 @@ func (r *rows) purge(u *unit.Unit, id mailbox.AccountID, before int64) (p reclai
 		return p, err
 	}
 	// What a client saw before this one is told as a whole from now on.
+	r.changes.of(id)
 	if _, err := r.tx.Exec(`UPDATE mailbox SET purged_mod_seq = max(purged_mod_seq, (SELECT max(t.mod_seq) FROM tombstone t
 		WHERE t.account = mailbox.account AND t.mailbox = mailbox.mailbox AND t.expunged_ns < ?1))
 		WHERE account = ?2 AND mailbox IN (SELECT mailbox FROM tombstone WHERE account = ?2 AND expunged_ns < ?1)`, before, int64(id)); err != nil {

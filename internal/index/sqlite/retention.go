@@ -72,13 +72,17 @@ func (d *DB) ReadSQL(ctx context.Context, fn func(kept.SQL) error) error {
 
 // WriteSQL is kept.DB's.
 func (d *DB) WriteSQL(ctx context.Context, fn func(kept.SQL) error) error {
-	_, err := write(ctx, d, func(_ *unit.Unit, r *rows) (struct{}, error) { return struct{}{}, fn(plainSQL{r.tx, r.tx}) })
+	_, err := write(ctx, d, func(_ *unit.Unit, r *rows) (struct{}, error) {
+		r.changes.ofAny()
+		return struct{}{}, fn(plainSQL{r.tx, r.tx})
+	})
 	return err
 }
 
 // WriteAccount is kept.DB's.
 func (d *DB) WriteAccount(ctx context.Context, account mailbox.AccountID, fn func(*unit.Unit, kept.SQL) error) error {
 	_, err := write(ctx, d, func(u *unit.Unit, r *rows) (struct{}, error) {
+		r.changes.ofAny()
 		if _, err := u.Account(account); err != nil {
 			return struct{}{}, err
 		}

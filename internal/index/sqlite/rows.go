@@ -23,6 +23,8 @@ type rows struct {
 	// threads are rows of conversation that were loaded or are to be written; newThreads are the latter.
 	threads    map[unit.ThreadKey]mailbox.ThreadID
 	newThreads []unit.ThreadKey
+	// changes are of what the write changes in tables that are remembered; see knownBoxes.
+	changes changes
 }
 
 var (
@@ -66,6 +68,7 @@ func (r *rows) MakeAccount(a *unit.Account) error {
 }
 
 func (r *rows) JumpAccount(a *unit.Account) error {
+	r.changes.of(a.ID)
 	if err := r.exec("UPDATE mailbox SET purged_mod_seq = ? WHERE account = ?", int64(a.ModSeq), int64(a.ID)); err != nil {
 		return err
 	}
@@ -88,11 +91,13 @@ func (r *rows) MakeSubscriptions(a *unit.Account, names []string) error {
 }
 
 func (r *rows) Subscribe(a *unit.Account, name string) (bool, error) {
+	r.changes.of(a.ID)
 	n, err := r.tx.Exec("INSERT INTO subscription (account, name) VALUES (?, ?) ON CONFLICT DO NOTHING", int64(a.ID), name)
 	return n > 0, err
 }
 
 func (r *rows) Unsubscribe(a *unit.Account, name string) (bool, error) {
+	r.changes.of(a.ID)
 	n, err := r.tx.Exec("DELETE FROM subscription WHERE account = ? AND name = ?", int64(a.ID), name)
 	return n > 0, err
 }
@@ -145,12 +150,14 @@ func (r *rows) CountBoxes(a *unit.Account) (n int, err error) {
 }
 
 func (r *rows) MakeBox(b *unit.Box) error {
+	r.changes.of(b.Account.ID)
 	return r.exec(`INSERT INTO mailbox (account, mailbox, name, special_use, uid_validity, uid_next, highest_mod_seq, purged_mod_seq,
 		messages, unseen, deleted, size, recent_uid, keywords) VALUES (?, ?, ?, ?, ?, 1, ?, ?, 0, 0, 0, 0, 1, '')`,
 		int64(b.Account.ID), int64(b.ID), b.Name, b.SpecialUse, int64(b.UIDValidity), int64(b.HighestModSeq), int64(b.HighestModSeq))
 }
 
 func (r *rows) SaveBox(b *unit.Box) error {
+	r.changes.of(b.Account.ID)
 	return r.exec(`UPDATE mailbox SET uid_validity = ?, uid_next = ?, highest_mod_seq = ?, messages = ?, unseen = ?,
 		deleted = ?, size = ?, recent_uid = ?, keywords = ? WHERE account = ? AND mailbox = ?`,
 		int64(b.UIDValidity), int64(b.UIDNext), int64(b.HighestModSeq), int64(b.Messages), int64(b.Unseen),
@@ -158,10 +165,12 @@ func (r *rows) SaveBox(b *unit.Box) error {
 }
 
 func (r *rows) RenameBox(b *unit.Box, name string) error {
+	r.changes.of(b.Account.ID)
 	return r.exec("UPDATE mailbox SET name = ? WHERE account = ? AND mailbox = ?", name, int64(b.Account.ID), int64(b.ID))
 }
 
 func (r *rows) DropBox(b *unit.Box) error {
+	r.changes.of(b.Account.ID)
 	if err := r.dropShared(b); err != nil {
 		return err
 	}

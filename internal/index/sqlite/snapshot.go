@@ -38,11 +38,17 @@ func (m *Mailboxes) snapshot(ctx context.Context, q index.SnapshotQuery, each fu
 
 // readSnapshot reads; recent is where \Recent begins for who has taken it. errRecentBehind where it is still to be taken.
 func (m *Mailboxes) readSnapshot(ctx context.Context, q index.SnapshotQuery, recent *mailbox.UID, each func(*index.Page) error) error {
+	if b, ok := m.d.boxes.box(q.Account, q.Mailbox); ok && b.unchanged(q) {
+		return each(&index.Page{Mailbox: &b.Mailbox, Done: true})
+	}
+	turn := m.d.boxes.now()
 	return m.d.db.Read(ctx, func(tx *sqlitedb.ReadTx) error {
-		mbox, purged, err := readMailbox(tx, q)
+		b, err := readBox(tx, q)
 		if err != nil {
 			return err
 		}
+		m.d.boxes.keep(turn, q.Account, b)
+		mbox, purged := b.Mailbox, b.purged
 		switch {
 		case recent != nil:
 			mbox.RecentUID = *recent
@@ -71,6 +77,7 @@ func (m *Mailboxes) readSnapshot(ctx context.Context, q index.SnapshotQuery, rec
 // takeRecent moves the mark behind all entries and tells where it was.
 func (m *Mailboxes) takeRecent(ctx context.Context, q index.SnapshotQuery) (mailbox.UID, error) {
 	return write(ctx, m.d, func(_ *unit.Unit, r *rows) (mailbox.UID, error) {
+		r.changes.of(q.Account)
 		var recent mailbox.UID
 		err := r.tx.QueryRow("SELECT recent_uid FROM mailbox WHERE account = ? AND mailbox = ?", int64(q.Account), int64(q.Mailbox)).Scan(&recent)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -85,16 +92,12 @@ func (m *Mailboxes) takeRecent(ctx context.Context, q index.SnapshotQuery) (mail
 	})
 }
 
-func readMailbox(tx *sqlitedb.ReadTx, q index.SnapshotQuery) (m index.Mailbox, purged mailbox.ModSeq, err error) {
-	var subscribed int64
-	err = unit.ScanBox(tx.QueryRow("SELECT "+unit.BoxColumns+`, purged_mod_seq,
-		(SELECT COUNT(*) FROM subscription s WHERE s.account = mailbox.account AND s.name = mailbox.name)
-		FROM mailbox WHERE account = ? AND mailbox = ?`, int64(q.Account), int64(q.Mailbox)), &m, &purged, &subscribed)
-	m.Subscribed = subscribed > 0
+func readBox(tx *sqlitedb.ReadTx, q index.SnapshotQuery) (knownBox, error) {
+	b, err := scanFound(tx.QueryRow(findColumns+"mailbox = ?", int64(q.Account), int64(q.Mailbox)))
 	if errors.Is(err, sql.ErrNoRows) {
 		err = index.ErrNoMailbox
 	}
-	return m, purged, err
+	return b, err
 }
 
 func readExpunged(tx *sqlitedb.ReadTx, q index.SnapshotQuery) (mailbox.UIDSet, error) {

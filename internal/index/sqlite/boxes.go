@@ -1,0 +1,162 @@
+package sqlite
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/mailbox"
+)
+
+// boxesKept is how many rows of mailboxes are remembered at most, of some 300 octets each.
+const boxesKept = 20_000
+
+// knownBoxes remembers the rows of mailboxes as they were read last: whoever asks whether something is new needs no question
+// to the database where nothing is, which is what most ask.
+//
+// That is exact because this process alone writes to the file: a write tells which accounts it changes, and theirs are forgotten
+// before it returns. What is remembered is as of the last transaction that has returned, or later.
+type knownBoxes struct {
+	mu sync.Mutex
+	// turns counts the transactions that something was forgotten for: what was read before the last one may be old.
+	turns    uint64                              // guarded by mu
+	accounts map[mailbox.AccountID]*knownAccount // guarded by mu
+	rows     int                                 // guarded by mu
+}
+
+// knownAccount is what is remembered of an account. Subscribed and Children are of other rows of the same account.
+type knownAccount struct {
+	boxes map[mailbox.ID]*knownBox
+	names map[string]*knownBox
+}
+
+// knownBox is the row of a mailbox. Nobody changes it.
+type knownBox struct {
+	index.Found
+	purged mailbox.ModSeq
+}
+
+// unchanged tells whether a snapshot has nothing but the row.
+func (b *knownBox) unchanged(q index.SnapshotQuery) bool {
+	return q.Since > 0 && q.Since == b.HighestModSeq && q.Since >= b.purged && q.Reader.Account == 0 && !(q.TakeRecent && b.RecentUID < b.UIDNext)
+}
+
+// now is the turn as of which what is read from now on may be kept.
+func (k *knownBoxes) now() uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.turns
+}
+
+// keep remembers a row that was read after turn, unless something was written meanwhile.
+func (k *knownBoxes) keep(turn uint64, account mailbox.AccountID, b knownBox) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.turns != turn {
+		return
+	}
+	if k.rows >= boxesKept {
+		k.clear()
+	}
+	a := k.accounts[account]
+	if a == nil {
+		a = &knownAccount{map[mailbox.ID]*knownBox{}, map[string]*knownBox{}}
+		if k.accounts == nil {
+			k.accounts = map[mailbox.AccountID]*knownAccount{}
+		}
+		k.accounts[account] = a
+	}
+	k.rows -= len(a.boxes)
+	a.boxes[b.ID], a.names[b.Name] = &b, &b
+	k.rows += len(a.boxes)
+}
+
+// box gives the row of a mailbox.
+func (k *knownBoxes) box(account mailbox.AccountID, id mailbox.ID) (b knownBox, ok bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if a := k.accounts[account]; a != nil && a.boxes[id] != nil {
+		return a.boxes[id].copied(), true
+	}
+	return b, false
+}
+
+// found gives mailboxes by names and by ids, where all of them are known.
+func (k *knownBoxes) found(account mailbox.AccountID, names []string, ids []mailbox.ID) ([]index.Found, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	a := k.accounts[account]
+	if a == nil {
+		return nil, false
+	}
+	list := make([]index.Found, 0, len(names)+len(ids))
+	for _, name := range names {
+		b := a.names[name]
+		if b == nil {
+			return nil, false
+		}
+		list = append(list, b.copied().Found)
+	}
+	for _, id := range ids {
+		b := a.boxes[id]
+		if b == nil {
+			return nil, false
+		}
+		list = append(list, b.copied().Found)
+	}
+	return list, true
+}
+
+// copied is a row that its reader may do with what he likes.
+func (b *knownBox) copied() knownBox {
+	c := *b
+	c.Keywords = slices.Clone(b.Keywords)
+	return c
+}
+
+// changes are the accounts whose mailboxes or subscriptions a write changes, as Tx.Tell has it.
+type changes struct {
+	accounts []mailbox.AccountID
+	any      bool
+}
+
+// of tells of one account.
+func (c *changes) of(a mailbox.AccountID) {
+	if n := len(c.accounts); n == 0 || c.accounts[n-1] != a {
+		c.accounts = append(c.accounts, a)
+	}
+}
+
+// ofAny tells that it may be any.
+func (c *changes) ofAny() { c.any = true }
+
+// ended forgets what a transaction changed; all, where a write did not tell what that is.
+func (k *knownBoxes) ended(told []any) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	turned := false
+	for _, t := range told {
+		c, ok := t.(*changes)
+		if !ok || c.any {
+			k.clear()
+			turned = true
+			continue
+		}
+		for _, id := range c.accounts {
+			if a := k.accounts[id]; a != nil {
+				k.rows -= len(a.boxes)
+				delete(k.accounts, id)
+			}
+			turned = true
+		}
+	}
+	if turned {
+		k.turns++
+	}
+}
+
+// clear forgets all; mu is held.
+func (k *knownBoxes) clear() {
+	clear(k.accounts)
+	k.rows = 0
+}
