@@ -39,8 +39,9 @@ type Options struct {
 	BatchMax int
 	// BatchTime is how long one transaction may gather before it commits. Default 20 ms; it never waits for more work.
 	BatchTime time.Duration
-	// Ended, where it is set, is called in the writer's goroutine when a transaction has been committed, or may have been, and
-	// before any of its writes returns: with what each told by Tell, nil for one that told nothing.
+	// Ended, where it is set, is called in the writer's goroutine when a transaction has ended, before any of its writes
+	// returns: with what each told by Tell that succeeded, in their order, nil for one that told nothing. Where a transaction
+	// failed it is called with one nil: it is not known for certain that nothing of it is there.
 	Ended func(told []any)
 }
 

@@ -83,8 +83,9 @@ func (w *writer) run() {
 	defer close(w.done)
 	batch := make([]*job, 0, w.opts.BatchMax)
 	for j := range w.jobs {
-		batch = w.commit(batch[:0], j)
-		w.end(batch)
+		var sure bool
+		batch, sure = w.commit(batch[:0], j)
+		w.end(batch, sure)
 		for _, j := range batch {
 			j.reply <- j.err
 		}
@@ -96,43 +97,48 @@ func (w *writer) run() {
 	w.conn.Close()
 }
 
-// end tells of a transaction, also of one whose commit failed: it is not known that nothing of it is there.
-func (w *writer) end(batch []*job) {
+// end tells of a transaction.
+func (w *writer) end(batch []*job, sure bool) {
 	if w.opts.Ended == nil {
 		return
 	}
 	for _, j := range batch {
-		w.told = append(w.told, j.told)
+		if j.err == nil {
+			w.told = append(w.told, j.told)
+		}
+	}
+	if !sure {
+		w.told = append(w.told, nil)
 	}
 	w.opts.Ended(w.told)
 	clear(w.told)
 	w.told = w.told[:0]
 }
 
-// commit runs first and whatever waits behind it in one transaction.
-func (w *writer) commit(batch []*job, first *job) []*job {
+// commit runs first and whatever waits behind it in one transaction. It is sure what came of it unless the transaction failed.
+func (w *writer) commit(batch []*job, first *job) (_ []*job, sure bool) {
 	start := time.Now()
 	if _, err := w.tx.Exec("BEGIN IMMEDIATE"); err != nil {
 		first.err = fmt.Errorf("begin: %w", err)
-		return append(batch, first)
+		return append(batch, first), true
 	}
 	for j := first; j != nil; j = w.next(len(batch), start) {
 		batch = append(batch, j)
 		if len(batch) == 1 {
 			// Behind nothing: undoing it undoes the transaction, and no savepoint is needed.
 			if j.err = w.tx.run(j); j.err != nil {
-				return w.undo(batch, j.err)
+				return w.undo(batch, j.err), true
 			}
 			continue
 		}
 		if err := w.runOne(j); err != nil {
-			return w.undo(batch, err)
+			return w.undo(batch, err), false
 		}
 	}
 	if _, err := w.tx.Exec("COMMIT"); err != nil {
-		return w.undo(batch, fmt.Errorf("commit: %w", err))
+		return w.undo(batch, fmt.Errorf("commit: %w", err)), false
 	}
-	return batch
+	return batch, true
 }
 
 // undo undoes the whole transaction; what failed already keeps its own reason.

@@ -14,11 +14,11 @@ const boxesKept = 20_000
 // knownBoxes remembers the rows of mailboxes as they were read last: whoever asks whether something is new needs no question
 // to the database where nothing is, which is what most ask.
 //
-// That is exact because this process alone writes to the file: a write tells which accounts it changes, and theirs are forgotten
-// before it returns. What is remembered is as of the last transaction that has returned, or later.
+// That is exact because this process alone writes to the file: a write tells which rows it saves, and of which accounts it changes
+// more; the former are known, and the latter forgotten, before it returns. What is remembered is as of the last transaction that has returned, or later.
 type knownBoxes struct {
 	mu sync.Mutex
-	// turns counts the transactions that something was forgotten for: what was read before the last one may be old.
+	// turns counts the transactions that changed something: what was read before the last one may be old.
 	turns    uint64                              // guarded by mu
 	accounts map[mailbox.AccountID]*knownAccount // guarded by mu
 	rows     int                                 // guarded by mu
@@ -114,23 +114,32 @@ func (b *knownBox) copied() knownBox {
 	return c
 }
 
-// changes are the accounts whose mailboxes or subscriptions a write changes, as Tx.Tell has it.
+// changes are of what a write changes in the tables of mailboxes and subscriptions, in its order, as Tx.Tell has it.
 type changes struct {
-	accounts []mailbox.AccountID
-	any      bool
+	list []change
+	any  bool
 }
 
-// of tells of one account.
-func (c *changes) of(a mailbox.AccountID) {
-	if n := len(c.accounts); n == 0 || c.accounts[n-1] != a {
-		c.accounts = append(c.accounts, a)
-	}
+// change is of an account; box is nil unless nothing but its row is saved, as it is there.
+type change struct {
+	account mailbox.AccountID
+	box     *index.Mailbox
 }
 
-// ofAny tells that it may be any.
+// of tells of an account that more is changed than is known.
+func (c *changes) of(a mailbox.AccountID) { c.list = append(c.list, change{account: a}) }
+
+// saved tells that a row is saved.
+func (c *changes) saved(a mailbox.AccountID, b *index.Mailbox) {
+	m := *b
+	m.Keywords = slices.Clone(b.Keywords)
+	c.list = append(c.list, change{a, &m})
+}
+
+// ofAny tells that it may be any account.
 func (c *changes) ofAny() { c.any = true }
 
-// ended forgets what a transaction changed; all, where a write did not tell what that is.
+// ended takes what a transaction changed; all is forgotten where a write did not tell what that is.
 func (k *knownBoxes) ended(told []any) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -142,16 +151,31 @@ func (k *knownBoxes) ended(told []any) {
 			turned = true
 			continue
 		}
-		for _, id := range c.accounts {
-			if a := k.accounts[id]; a != nil {
-				k.rows -= len(a.boxes)
-				delete(k.accounts, id)
-			}
+		for _, what := range c.list {
+			k.change(what)
 			turned = true
 		}
 	}
 	if turned {
 		k.turns++
+	}
+}
+
+// change saves a row that is known, or forgets an account; mu is held.
+func (k *knownBoxes) change(c change) {
+	a := k.accounts[c.account]
+	switch {
+	case a == nil:
+	case c.box == nil:
+		k.rows -= len(a.boxes)
+		delete(k.accounts, c.account)
+	default:
+		if old := a.boxes[c.box.ID]; old != nil {
+			b := *old
+			b.Mailbox = *c.box
+			b.Subscribed = old.Subscribed
+			a.boxes[b.ID], a.names[b.Name] = &b, &b
+		}
 	}
 }
 

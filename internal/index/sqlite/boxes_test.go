@@ -73,7 +73,7 @@ func TestKnownBoxes(t *testing.T) {
 		if err := change.do(); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if name != "recent" && known(account) { // which reads again behind it
+		if name != "recent" && name != "append" && known(account) { // the row is read again there, and is saved here
 			t.Errorf("%s: the row of before is still remembered", name)
 		}
 		if known(other) == change.other {

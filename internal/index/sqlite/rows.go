@@ -157,7 +157,7 @@ func (r *rows) MakeBox(b *unit.Box) error {
 }
 
 func (r *rows) SaveBox(b *unit.Box) error {
-	r.changes.of(b.Account.ID)
+	r.changes.saved(b.Account.ID, &b.Mailbox)
 	return r.exec(`UPDATE mailbox SET uid_validity = ?, uid_next = ?, highest_mod_seq = ?, messages = ?, unseen = ?,
 		deleted = ?, size = ?, recent_uid = ?, keywords = ? WHERE account = ? AND mailbox = ?`,
 		int64(b.UIDValidity), int64(b.UIDNext), int64(b.HighestModSeq), int64(b.Messages), int64(b.Unseen),
