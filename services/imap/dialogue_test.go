@@ -38,6 +38,10 @@ const dialogueWait = 20 * time.Second
 //	C2: S2: …    the same on a second connection
 //	# text       a remark
 //
+// ‹name› stands for anything where a line is expected for the first time, and from then on for what it was.
+//
+// Dialogues of farms with other settings lie in folders of their own.
+//
 // $user, $pass and $plain (SASL PLAIN in base64) stand for the account's; $bob and $carol for others', $shared for a shared
 // account in which bob has all rights, and $group for a group with carol in it.
 func TestDialogues(t *testing.T) {
@@ -50,12 +54,17 @@ func TestDialogues(t *testing.T) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".dialogue"), func(t *testing.T) {
 			t.Parallel()
-			text, err := os.ReadFile(file)
-			check(t, err)
-			d := &dialogue{t: t, f: f, file: filepath.Base(file), user: f.user(t), conns: map[string]*lineConn{}}
-			d.run(strings.Split(strings.TrimRight(string(text), "\n"), "\n"))
+			f.speak(t, file, f.user(t))
 		})
 	}
+}
+
+// speak runs one dialogue as somebody.
+func (f *farm) speak(t *testing.T, file, user string) {
+	text, err := os.ReadFile(file)
+	check(t, err)
+	d := &dialogue{t: t, f: f, file: filepath.Base(file), user: user, conns: map[string]*lineConn{}, kept: map[string]string{}}
+	d.run(strings.Split(strings.TrimRight(string(text), "\n"), "\n"))
 }
 
 type dialogue struct {
@@ -67,6 +76,8 @@ type dialogue struct {
 	// others are accounts and groups by what stands for them.
 	others map[string]string
 	conns  map[string]*lineConn
+	// kept is what ‹name› stands for.
+	kept map[string]string
 }
 
 // lineConn is a client's end.
@@ -124,6 +135,9 @@ func (d *dialogue) expand(s string) string {
 		if strings.Contains(s, name) {
 			s = strings.ReplaceAll(s, name, d.other(name))
 		}
+	}
+	for name, is := range d.kept {
+		s = strings.ReplaceAll(s, "‹"+name+"›", is)
 	}
 	return strings.NewReplacer("$user", d.user, "$pass", quote(password), "$plain", plain).Replace(s)
 }
@@ -251,10 +265,13 @@ func (d *dialogue) sendRaw(c *lineConn, text string) {
 	d.write(c, d.expand(strings.Repeat(s, n)))
 }
 
-// pattern turns … into a wildcard.
+// pattern turns … into a wildcard, and ‹name› into one by that name.
 func pattern(s string) *regexp.Regexp {
-	return regexp.MustCompile("(?s)^" + strings.ReplaceAll(regexp.QuoteMeta(s), "…", ".*") + "$")
+	s = keptName.ReplaceAllString(strings.ReplaceAll(regexp.QuoteMeta(s), "…", ".*"), "(?P<$1>.*)")
+	return regexp.MustCompile("(?s)^" + s + "$")
 }
+
+var keptName = regexp.MustCompile("‹([a-z]+)›")
 
 func (d *dialogue) expect(c *lineConn, want string) {
 	d.t.Helper()
@@ -262,8 +279,15 @@ func (d *dialogue) expect(c *lineConn, want string) {
 	if err != nil {
 		d.fail("read: %v; got %.200q, want %q", err, got, want)
 	}
-	if !pattern(d.expand(want)).MatchString(got) {
+	p := pattern(d.expand(want))
+	m := p.FindStringSubmatch(got)
+	if m == nil {
 		d.fail("got  %.500q\nwant %.500q", got, want)
+	}
+	for i, name := range p.SubexpNames() {
+		if name != "" {
+			d.kept[name] = m[i]
+		}
 	}
 }
 

@@ -65,6 +65,8 @@ type farm struct {
 	// metrics are those of the role at addr.
 	metrics *prometheus.Registry
 	tls     *tls.Config
+	// now is the clock of imap roles that are started from now on; nil: the real one.
+	now func() time.Time
 
 	// addr is the listener that takes passwords in clear, strict the one that does not, secure the one with implicit TLS.
 	addr, strict, secure string
@@ -256,7 +258,7 @@ func (f *farm) run(t testing.TB, cfg imapsvc.Config, at ...*string) (stop func()
 	n := 0
 	svc, err := imapsvc.New(cfg, imapsvc.Deps{
 		Mailboxes: f.mailboxes, Guarded: f.guarded, Bodies: f.bodies, Quotas: f.quotas, Directory: f.directory, Notices: f.notices, TLS: f.tls, FullText: f.fullText,
-		Sharing: f.sharing, Identities: f.identities, Annotations: f.annotations, Keys: f.keys,
+		Sharing: f.sharing, Identities: f.identities, Annotations: f.annotations, Keys: f.keys, Now: f.now,
 		Log: slog.New(slog.DiscardHandler), Metrics: f.metrics,
 		Listen: func(network, address string) (net.Listener, error) {
 			ln, err := net.Listen(network, address)

@@ -26,6 +26,7 @@ type fetcher struct {
 	conditional  bool
 	vanished     bool // what was expunged since is told too
 	window       *window
+	down         bool // from the highest message to the lowest
 	// seen are the UIDs that this FETCH gave \Seen: their flags are told too.
 	seen      wire.Set
 	flagsToo  bool // FLAGS is not among the items
@@ -95,6 +96,7 @@ func (s *session) fetchThese(l *wire.Lexer, uid bool) (reply, error) {
 		seqs = s.sel.snap.ChangedSince(f.changedSince, seqs)
 	}
 	seqs, limit := s.capped(seqs)
+	f.down = limit != "" // RFC 9738 §3.1
 	if uid && !s.enabled.uidonly {
 		f.items = withFirst(f.items, "UID")
 	}
@@ -204,14 +206,24 @@ func (f *fetcher) setSeen(seqs wire.Set) error {
 func (f *fetcher) run(seqs wire.Set) error {
 	snap := f.s.sel.snap
 	if !f.needs.emails {
-		return snap.Walk(seqs, f.needs.columns, f.columns)
+		return walkBy(snap, f.down)(seqs, f.needs.columns, f.columns)
 	}
 	f.mails = f.s.newMails()
 	defer f.mails.close()
-	return f.mails.run(&walk{
-		snap: snap, seqs: seqs, columns: f.needs.columns, index: f.needs.index, bodies: f.needs.data,
-		pick: func(*batch, uint32, int) bool { return true }, each: f.batch,
-	})
+	runs := []wire.Set{seqs}
+	if f.down {
+		runs = snap.ByChunk(seqs)
+	}
+	for _, some := range slices.Backward(runs) {
+		err := f.mails.run(&walk{
+			snap: snap, seqs: some, columns: f.needs.columns, index: f.needs.index, bodies: f.needs.data,
+			pick: func(*batch, uint32, int) bool { return true }, each: f.batch,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // columns answers for a run of messages by their columns alone.
@@ -227,6 +239,9 @@ func (f *fetcher) columns(seq uint32, cols *view.Columns, lo, hi int) error {
 // batch answers for a run of messages whose emails are there.
 func (f *fetcher) batch(b *batch) error {
 	f.cols = &b.cols
+	if f.down {
+		slices.Reverse(b.rows)
+	}
 	for i := range b.rows {
 		f.missing = f.missing || b.rows[i].mail == nil
 	}

@@ -52,17 +52,17 @@ func (s *session) working(messages uint64, call func(context.Context) error) err
 type progress struct {
 	s    *session
 	goal uint32
-	next time.Time
+	next time.Time // by the role's clock
 }
 
 // newProgress begins to count towards goal.
 func (s *session) newProgress(goal uint32) *progress {
-	return &progress{s: s, goal: goal, next: time.Now().Add(progressEvery)}
+	return &progress{s: s, goal: goal, next: s.svc.deps.Now().Add(progressEvery)}
 }
 
 // at tells that done of the goal are behind us, if it is time to.
 func (p *progress) at(done uint32) {
-	now := time.Now()
+	now := p.s.svc.deps.Now()
 	if now.Before(p.next) || done >= p.goal {
 		return
 	}

@@ -14,7 +14,7 @@ import (
 func TestProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		s := &session{tag: []byte(`a]"`)}
+		s := &session{tag: []byte(`a]"`), conn: conn{svc: &Service{deps: Deps{Now: time.Now}}}}
 		s.out = wire.NewWriter(&out)
 		p := s.newProgress(100)
 		for done := range uint32(101) { // a message a second

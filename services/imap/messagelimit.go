@@ -3,6 +3,7 @@ package imap
 import (
 	"strconv"
 
+	"github.com/mailfarm/mailfarm/services/imap/internal/view"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
 
@@ -38,6 +39,14 @@ func (s *session) capped(seqs wire.Set) (wire.Set, string) {
 	seqs = window{first: 1, last: uint64(limit), fromEnd: true}.of(seqs)
 	lowest := uint64(s.sel.snap.UID(seqs[0].First))
 	return seqs, "MESSAGELIMIT " + strconv.Itoa(limit) + " " + strconv.FormatUint(lowest, 10)
+}
+
+// walkBy is how messages are told of: in their order, or, where a command is done in part, from the highest down (RFC 9738 §3.1).
+func walkBy(snap *view.Snapshot, down bool) func(wire.Set, view.Want, func(uint32, *view.Columns, int, int) error) error {
+	if down {
+		return snap.WalkDown
+	}
+	return snap.Walk
 }
 
 // doneInPart is what people are told behind the code.

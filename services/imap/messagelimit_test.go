@@ -93,6 +93,14 @@ func TestMessageLimit(t *testing.T) {
 	}
 }
 
+// TestLimitedDialogue runs testdata/limited/messagelimit.dialogue against a farm with a small limit.
+func TestLimitedDialogue(t *testing.T) {
+	f := startFarm(t, func(cfg *imapsvc.Config) { cfg.MessageLimit = 10 })
+	user, account := f.account(t)
+	f.fill(t, account, "INBOX", numbered(0, 12)...)
+	f.speak(t, "testdata/limited/messagelimit.dialogue", user)
+}
+
 // TestSaveLimit: COPY and APPEND alone are limited; of two limits the lower one is told of and holds for all.
 func TestSaveLimit(t *testing.T) {
 	for _, tt := range []struct {

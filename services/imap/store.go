@@ -30,6 +30,9 @@ type storeRequest struct {
 
 	conditional    bool
 	unchangedSince uint64
+
+	// down tells that it is done in part, from the highest message down.
+	down bool
 }
 
 // store changes flags.
@@ -50,6 +53,7 @@ func (s *session) storeThese(l *wire.Lexer, uid bool) (reply, error) {
 		s.enableCondstore()
 	}
 	seqs, limit := s.capped(req.seqs)
+	req.down = limit != ""
 	uids := s.sel.snap.UIDs(seqs)
 	if len(uids) == 0 {
 		return reply{}, nil
@@ -203,10 +207,10 @@ func (s *session) tellStored(req *storeRequest, uids, modified wire.Set, modSeq 
 		if req.conditional {
 			modSeq = 0 // a condition that was met is answered for each message (RFC 7162 §3.1.3)
 		}
-		s.fetchModSeqs(seqs, modSeq)
+		s.fetchModSeqs(seqs, modSeq, req.down)
 		return nil
 	}
-	s.fetchFlags(seqs, req.uid || s.enabled.condstore, s.enabled.condstore)
+	s.fetchFlagsBy(walkBy(s.sel.snap, req.down), seqs, req.uid || s.enabled.condstore, s.enabled.condstore)
 	return nil
 }
 
@@ -227,9 +231,9 @@ func (req *storeRequest) result(old mailbox.Flags, keywords []string) mailbox.Fl
 }
 
 // fetchModSeqs tells the MODSEQ of those entries that have it, or with 0 of all.
-func (s *session) fetchModSeqs(seqs wire.Set, changed mailbox.ModSeq) {
+func (s *session) fetchModSeqs(seqs wire.Set, changed mailbox.ModSeq, down bool) {
 	s.sel.told = true
-	s.sel.snap.Walk(seqs, view.WantUID|view.WantModSeq, func(seq uint32, cols *view.Columns, lo, hi int) error {
+	walkBy(s.sel.snap, down)(seqs, view.WantUID|view.WantModSeq, func(seq uint32, cols *view.Columns, lo, hi int) error {
 		for i := lo; i < hi; i, seq = i+1, seq+1 {
 			if changed != 0 && cols.ModSeqs[i] != changed {
 				continue

@@ -125,13 +125,18 @@ func (sel *selected) appendPermanent(b []byte) []byte {
 
 // fetchFlags writes FETCH responses with flags that changed.
 func (s *session) fetchFlags(seqs wire.Set, uid, modSeq bool) {
+	s.fetchFlagsBy(s.sel.snap.Walk, seqs, uid, modSeq)
+}
+
+// fetchFlagsBy is fetchFlags in the order of a walk.
+func (s *session) fetchFlagsBy(walk func(wire.Set, view.Want, func(uint32, *view.Columns, int, int) error) error, seqs wire.Set, uid, modSeq bool) {
 	want := view.WantFlags | view.WantUID
 	sel := s.sel
 	if modSeq {
 		want |= view.WantModSeq
 		sel.told = true
 	}
-	sel.snap.Walk(seqs, want, func(seq uint32, cols *view.Columns, lo, hi int) error {
+	walk(seqs, want, func(seq uint32, cols *view.Columns, lo, hi int) error {
 		for i := lo; i < hi; i++ {
 			b := s.appendFetch(s.out.Take(), seq, uint32(cols.UIDs[i]))
 			if uid && !s.enabled.uidonly {

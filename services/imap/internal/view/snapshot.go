@@ -5,6 +5,7 @@ package view
 
 import (
 	"errors"
+	"slices"
 	"sort"
 	"sync"
 
@@ -120,6 +121,36 @@ func (s *Snapshot) Walk(seqs wire.Set, want Want, each func(seq uint32, cols *Co
 		}
 	}
 	return nil
+}
+
+// WalkDown is Walk from the highest number to the lowest, an entry at a time.
+func (s *Snapshot) WalkDown(seqs wire.Set, want Want, each func(seq uint32, cols *Columns, lo, hi int) error) error {
+	for _, some := range slices.Backward(s.ByChunk(seqs)) {
+		err := s.Walk(some, want, func(seq uint32, cols *Columns, lo, hi int) error {
+			for i := hi - 1; i >= lo; i-- {
+				if err := each(seq+uint32(i-lo), cols, i, i+1); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ByChunk splits ascending, disjoint ranges of sequence numbers into runs that each lie within one chunk.
+func (s *Snapshot) ByChunk(seqs wire.Set) (runs []wire.Set) {
+	for _, r := range seqs {
+		for first, last := max(r.First, 1), min(r.Last, s.Len()); first <= last; {
+			end := min(last, s.before[s.chunkOf(first)+1])
+			runs = append(runs, wire.Set{{First: first, Last: end}})
+			first = end + 1
+		}
+	}
+	return runs
 }
 
 // All is the range of all sequence numbers.

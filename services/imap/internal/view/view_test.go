@@ -131,6 +131,17 @@ func TestAdvance(t *testing.T) {
 func lookups(t *testing.T, s *Snapshot, rnd *rand.Rand) {
 	t.Helper()
 	uids := uidsOf(s)
+	var down []mailbox.UID
+	s.WalkDown(s.All(), WantUID, func(seq uint32, cols *Columns, lo, hi int) error {
+		if uint32(len(uids)-len(down)) != seq || hi != lo+1 {
+			t.Fatalf("way down: number %d at %d to %d behind %d entries of %d", seq, lo, hi, len(down), len(uids))
+		}
+		down = append(down, cols.UIDs[lo])
+		return nil
+	})
+	if slices.Reverse(down); !slices.Equal(down, uids) {
+		t.Fatalf("way down %v, want %v from the end", down, uids)
+	}
 	for i, uid := range uids {
 		if got := s.UID(uint32(i + 1)); got != uid {
 			t.Fatalf("number %d is UID %d, want %d", i+1, got, uid)
