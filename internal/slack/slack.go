@@ -1,4 +1,5 @@
-// Package slack gives the system back what memory a process holds and does not need, once it has little to do.
+// Package slack decides how much memory a process holds that it does not need: some, so that a small one that works does not
+// collect garbage all the time, and next to none once it has little to do.
 //
 // The collector lets garbage grow to as much as there is in use before it looks, and keeps what it found for the next burst. A
 // process that holds thousands of idle connections opened them with much garbage and then needs none of that for hours.
@@ -6,6 +7,7 @@ package slack
 
 import (
 	"context"
+	"os"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -20,7 +22,16 @@ const (
 	leastSlack = 8 << 20
 	// share is how many times as long as the last collection took none is asked for: they take a hundredth of the time at most.
 	share = 100
+	// leastGarbage is how many octets a process that works may allocate from one collection to the next, however little it has in
+	// use, and mostPercent the most by what it has in use: it may grow within every.
+	leastGarbage = 64 << 20
+	mostPercent  = 300
 )
+
+// percent is how much garbage there may be before it is collected, by what is in use.
+func percent(live uint64) int {
+	return int(max(100, min(mostPercent, leastGarbage*100/max(live, 1))))
+}
 
 // memory is how a process stands, octets.
 type memory struct {
@@ -46,19 +57,25 @@ func (k *keeper) due(m memory, now time.Time) bool {
 // gave notes that slack was given back, which took so long.
 func (k *keeper) gave(now time.Time, took time.Duration) { k.notYet = now.Add(share * took) }
 
-// Run gives back until ctx ends.
+// Run gives back until ctx ends. It leaves alone what GOGC says, where that is set.
 func Run(ctx context.Context) error {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	var k keeper
 	samples := newSamples()
-	for {
+	_, told := os.LookupEnv("GOGC")
+	for set := 0; ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 		}
-		if now := time.Now(); k.due(samples.read(), now) {
+		m := samples.read()
+		if want := percent(m.live); !told && max(want-set, set-want) >= 10 {
+			debug.SetGCPercent(want)
+			set = want
+		}
+		if now := time.Now(); k.due(m, now) {
 			debug.FreeOSMemory()
 			k.gave(time.Now(), time.Since(now))
 		}

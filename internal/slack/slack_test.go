@@ -40,6 +40,16 @@ func TestDue(t *testing.T) {
 	}
 }
 
+// TestPercent: a small process may have some garbage, a large one as much as it has in use.
+func TestPercent(t *testing.T) {
+	const mib = 1 << 20
+	for live, want := range map[uint64]int{0: 300, 4 * mib: 300, 32 * mib: 200, 40 * mib: 160, 64 * mib: 100, 4096 * mib: 100} {
+		if got := percent(live); got != want {
+			t.Errorf("%d octets in use: %d %%, want %d", live, got, want)
+		}
+	}
+}
+
 var sink [][]byte
 
 // TestRead: what is read tells of garbage, and that it was given back.
