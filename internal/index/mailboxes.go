@@ -66,6 +66,9 @@ type Mailboxes interface {
 	Move(ctx context.Context, account mailbox.AccountID, source mailbox.ID, uids mailbox.UIDSet, target string) (CopyResult, error)
 	// Expunge removes those of uids that carry \Deleted, or with force all of them. ErrNoMailbox.
 	Expunge(ctx context.Context, account mailbox.AccountID, mbox mailbox.ID, uids mailbox.UIDSet, force bool) (ExpungeResult, error)
+	// ExpungeDeleted removes all that carry \Deleted. Where likely is all of them, as the caller thinks, nothing else is looked
+	// through. ErrNoMailbox.
+	ExpungeDeleted(ctx context.Context, account mailbox.AccountID, mbox mailbox.ID, likely mailbox.UIDSet) (ExpungeResult, error)
 	// Append makes new emails and puts entries of them at the end of a mailbox, all or nothing. The frames are durable
 	// already. ErrNoMailbox, ErrOverQuota, ErrKeywords, ErrCondemned.
 	Append(ctx context.Context, account mailbox.AccountID, name string, messages []Message) (AppendResult, error)
@@ -301,7 +304,10 @@ type CopyResult struct {
 // ExpungeResult tells what was removed.
 type ExpungeResult struct {
 	Expunged mailbox.UIDSet
-	ModSeq   mailbox.ModSeq
+	// ModSeq is the account's afterwards.
+	ModSeq mailbox.ModSeq
+	// Before and After are the mailbox's HIGHESTMODSEQ: who knew it up to the one has all of it with Expunged.
+	Before, After mailbox.ModSeq
 }
 
 // AppendResult tells where messages are, in order.

@@ -5,7 +5,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/mailfarm/mailfarm/internal/acl"
-	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
 
@@ -18,9 +17,7 @@ func (s *session) closeCommand(l *wire.Lexer) (reply, error) {
 	if !s.sel.readOnly && s.sel.rights.Has(acl.Expunge) {
 		ctx, cancel := s.call()
 		defer cancel()
-		_, err := s.svc.deps.Mailboxes.Expunge(ctx, &storev1.ExpungeRequest{
-			Account: s.sel.owner(), Actor: uint64(s.account), Mailbox: uint64(s.sel.snap.ID),
-		})
+		_, err := s.svc.deps.Mailboxes.Expunge(ctx, s.expungeRequest(nil, s.sel.box.Current()))
 		// The right may have gone since the mailbox was selected: it is closed all the same (RFC 4314 §4).
 		if err != nil && status.Code(err) != codes.PermissionDenied {
 			return reply{}, err

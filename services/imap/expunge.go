@@ -77,13 +77,14 @@ func (s *session) expungeThese(uids []byte) (reply, error) {
 	}
 	ctx, cancel := s.call()
 	defer cancel()
-	resp, err := s.svc.deps.Mailboxes.Expunge(ctx, &storev1.ExpungeRequest{
-		Account: s.sel.owner(), Actor: uint64(s.account), Mailbox: uint64(s.sel.snap.ID), Uids: uids,
-	})
+	knew := s.sel.box.Current()
+	resp, err := s.svc.deps.Mailboxes.Expunge(ctx, s.expungeRequest(uids, knew))
 	if err != nil {
 		return reply{}, err
 	}
-	s.dirty.Store(true)
+	if !s.sel.box.Removed(ctx, knew.HighestModSeq, resp) {
+		s.dirty.Store(true)
+	}
 	if err := s.tell(false); err != nil {
 		return reply{}, err
 	}
@@ -91,6 +92,20 @@ func (s *session) expungeThese(uids []byte) (reply, error) {
 		return okCode(highest(s.sel.snap.HighestModSeq), ""), nil
 	}
 	return reply{}, nil
+}
+
+// likelyMax is how many ranges of UIDs an EXPUNGE of all names at most: where they are more, to look through the whole mailbox costs
+// little beside.
+const likelyMax = 10_000
+
+// expungeRequest asks to remove what of some UIDs carries \Deleted, or of all without any, by one who knew the mailbox.
+func (s *session) expungeRequest(uids []byte, knew *view.Snapshot) *storev1.ExpungeRequest {
+	req := &storev1.ExpungeRequest{Account: s.sel.owner(), Actor: uint64(s.account), Mailbox: uint64(s.sel.snap.ID), Uids: uids,
+		SinceModSeq: uint64(knew.HighestModSeq)}
+	if likely := knew.Deleted(); len(uids) == 0 && len(likely) <= likelyMax {
+		req.Likely = packUIDs(likely)
+	}
+	return req
 }
 
 // packUIDs packs a set of UIDs for the store.

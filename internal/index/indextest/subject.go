@@ -85,6 +85,7 @@ func Run(t *testing.T, open func(testing.TB) Subject) {
 		{"FlagMany", flagMany},
 		{"FlagTold", flagTold},
 		{"Scattered", scattered},
+		{"ExpungeDeleted", expungeDeleted},
 		{"CopyAndMove", copyAndMove},
 		{"MoveWithin", moveWithin},
 		{"Condemned", condemned},

@@ -181,6 +181,15 @@ func (m *Mailboxes) Expunge(ctx context.Context, id mailbox.AccountID, mbox mail
 	return r, nil
 }
 
+// ExpungeDeleted is index.Mailboxes'.
+func (m *Mailboxes) ExpungeDeleted(ctx context.Context, id mailbox.AccountID, mbox mailbox.ID, likely mailbox.UIDSet) (index.ExpungeResult, error) {
+	r, err := write(ctx, m.d, func(u *unit.Unit, _ *rows) (index.ExpungeResult, error) { return u.ExpungeDeleted(id, mbox, likely) })
+	if err != nil {
+		return index.ExpungeResult{}, fmt.Errorf("expunge in mailbox %d: %w", mbox, err)
+	}
+	return r, nil
+}
+
 // Flag is index.Mailboxes'.
 func (m *Mailboxes) Flag(ctx context.Context, c index.FlagChange) (index.FlagResult, error) {
 	r, err := write(ctx, m.d, func(u *unit.Unit, _ *rows) (index.FlagResult, error) { return u.Flag(c) })

@@ -2403,6 +2403,11 @@ type ExpungeRequest struct {
 	Uids []byte `protobuf:"bytes,3,opt,name=uids,proto3" json:"uids,omitempty"`
 	// force removes without asking for \Deleted (POP3 QUIT).
 	Force bool `protobuf:"varint,4,opt,name=force,proto3" json:"force,omitempty"`
+	// likely, where uids is empty, are UIDs that the caller thinks to be all that carry \Deleted, packed: where they are, nothing
+	// else is looked through.
+	Likely []byte `protobuf:"bytes,5,opt,name=likely,proto3" json:"likely,omitempty"`
+	// since_mod_seq is up to which MODSEQ the caller knows the mailbox, as in FlagRequest.
+	SinceModSeq uint64 `protobuf:"varint,6,opt,name=since_mod_seq,json=sinceModSeq,proto3" json:"since_mod_seq,omitempty"`
 	// actor as in ListRequest.
 	Actor         uint64 `protobuf:"fixed64,15,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2467,6 +2472,20 @@ func (x *ExpungeRequest) GetForce() bool {
 	return false
 }
 
+func (x *ExpungeRequest) GetLikely() []byte {
+	if x != nil {
+		return x.Likely
+	}
+	return nil
+}
+
+func (x *ExpungeRequest) GetSinceModSeq() uint64 {
+	if x != nil {
+		return x.SinceModSeq
+	}
+	return 0
+}
+
 func (x *ExpungeRequest) GetActor() uint64 {
 	if x != nil {
 		return x.Actor
@@ -2475,9 +2494,12 @@ func (x *ExpungeRequest) GetActor() uint64 {
 }
 
 type ExpungeResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Expunged      []byte                 `protobuf:"bytes,1,opt,name=expunged,proto3" json:"expunged,omitempty"`
-	ModSeq        uint64                 `protobuf:"varint,2,opt,name=mod_seq,json=modSeq,proto3" json:"mod_seq,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Expunged []byte                 `protobuf:"bytes,1,opt,name=expunged,proto3" json:"expunged,omitempty"`
+	ModSeq   uint64                 `protobuf:"varint,2,opt,name=mod_seq,json=modSeq,proto3" json:"mod_seq,omitempty"`
+	// highest_mod_seq is the mailbox's afterwards, where expunged is all that changed in it after since_mod_seq; else 0: ask for a
+	// Snapshot.
+	HighestModSeq uint64 `protobuf:"varint,3,opt,name=highest_mod_seq,json=highestModSeq,proto3" json:"highest_mod_seq,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2522,6 +2544,13 @@ func (x *ExpungeResponse) GetExpunged() []byte {
 func (x *ExpungeResponse) GetModSeq() uint64 {
 	if x != nil {
 		return x.ModSeq
+	}
+	return 0
+}
+
+func (x *ExpungeResponse) GetHighestModSeq() uint64 {
+	if x != nil {
+		return x.HighestModSeq
 	}
 	return 0
 }
@@ -3548,16 +3577,19 @@ const file_mailfarm_store_v1_mailbox_proto_rawDesc = "" +
 	"sourceUids\x12\x1f\n" +
 	"\vtarget_uids\x18\x03 \x01(\fR\n" +
 	"targetUids\x12\x17\n" +
-	"\amod_seq\x18\x04 \x01(\x04R\x06modSeq\"\x84\x01\n" +
+	"\amod_seq\x18\x04 \x01(\x04R\x06modSeq\"\xc0\x01\n" +
 	"\x0eExpungeRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x18\n" +
 	"\amailbox\x18\x02 \x01(\x06R\amailbox\x12\x12\n" +
 	"\x04uids\x18\x03 \x01(\fR\x04uids\x12\x14\n" +
-	"\x05force\x18\x04 \x01(\bR\x05force\x12\x14\n" +
-	"\x05actor\x18\x0f \x01(\x06R\x05actor\"F\n" +
+	"\x05force\x18\x04 \x01(\bR\x05force\x12\x16\n" +
+	"\x06likely\x18\x05 \x01(\fR\x06likely\x12\"\n" +
+	"\rsince_mod_seq\x18\x06 \x01(\x04R\vsinceModSeq\x12\x14\n" +
+	"\x05actor\x18\x0f \x01(\x06R\x05actor\"n\n" +
 	"\x0fExpungeResponse\x12\x1a\n" +
 	"\bexpunged\x18\x01 \x01(\fR\bexpunged\x12\x17\n" +
-	"\amod_seq\x18\x02 \x01(\x04R\x06modSeq\"y\n" +
+	"\amod_seq\x18\x02 \x01(\x04R\x06modSeq\x12&\n" +
+	"\x0fhighest_mod_seq\x18\x03 \x01(\x04R\rhighestModSeq\"y\n" +
 	"\rAppendRequest\x126\n" +
 	"\x05start\x18\x01 \x01(\v2\x1e.mailfarm.store.v1.AppendStartH\x00R\x05start\x12\x14\n" +
 	"\x04data\x18\x02 \x01(\fH\x00R\x04data\x12\x12\n" +

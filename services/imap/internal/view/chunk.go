@@ -34,8 +34,8 @@ type Chunk struct {
 	last   mailbox.UID
 	n      int
 	ghosts bool
-	// common are flags that all entries have; none where nobody looked.
-	common mailbox.Flags
+	// common are flags that all entries have, none where nobody looked; found are those that any has, all where nobody looked.
+	common, found mailbox.Flags
 }
 
 // newChunk checks all columns once, so that Decode cannot fail. It is nil for a chunk without entries.
@@ -47,7 +47,9 @@ func newChunk(p mailbox.Packed, cols *Columns) (*Chunk, error) {
 	if n == 0 {
 		return nil, nil
 	}
-	return &Chunk{packed: p, first: p.FirstUID, last: cols.UIDs[n-1], n: n, common: commonTo(cols.Flags)}, nil
+	c := &Chunk{packed: p, first: p.FirstUID, last: cols.UIDs[n-1], n: n}
+	c.note(cols.Flags)
+	return c, nil
 }
 
 // changed is newChunk for a state of c that may differ in flags and MODSEQs alone, as most do: the columns that never change
@@ -61,7 +63,7 @@ func (c *Chunk) changed(p mailbox.Packed, cols *Columns) (*Chunk, error) {
 	}
 	next := *c
 	next.packed.MaxModSeq, next.packed.Flags, next.packed.ModSeqs = p.MaxModSeq, p.Flags, p.ModSeqs
-	next.common = commonTo(cols.Flags)
+	next.note(cols.Flags)
 	return &next, nil
 }
 
@@ -72,13 +74,13 @@ func (c *Chunk) sameEntries(p *mailbox.Packed) bool {
 		bytes.Equal(had.Sizes, p.Sizes) && bytes.Equal(had.Received, p.Received) && bytes.Equal(had.Saved, p.Saved)
 }
 
-// commonTo are the flags that are in all of some.
-func commonTo(all []mailbox.Flags) mailbox.Flags {
-	common := ^mailbox.Flags(0)
-	for _, f := range all {
-		common &= f
+// note notes what all and any of the entries have.
+func (c *Chunk) note(flags []mailbox.Flags) {
+	c.common, c.found = ^mailbox.Flags(0), 0
+	for _, f := range flags {
+		c.common &= f
+		c.found |= f
 	}
-	return common
 }
 
 func packedFrom(c *storev1.Chunk) mailbox.Packed {
@@ -133,7 +135,9 @@ func (c *Chunk) without(gone mailbox.UIDSet, cols *Columns) *Chunk {
 	case 0:
 		return nil
 	default:
-		return &Chunk{packed: cols.Pack(), first: c.first, last: cols.UIDs[n-1], n: n, common: commonTo(cols.Flags)}
+		left := &Chunk{packed: cols.Pack(), first: c.first, last: cols.UIDs[n-1], n: n}
+		left.note(cols.Flags)
+		return left
 	}
 }
 
@@ -166,5 +170,5 @@ func withGhosts(from, to *Chunk) *Chunk {
 		}
 	}
 	n := both.Len()
-	return &Chunk{packed: both.Pack(), first: to.first, last: both.UIDs[n-1], n: n, ghosts: true}
+	return &Chunk{packed: both.Pack(), first: to.first, last: both.UIDs[n-1], n: n, ghosts: true, found: ^mailbox.Flags(0)}
 }

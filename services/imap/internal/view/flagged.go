@@ -15,6 +15,11 @@ func (b *Box) Flagged(ctx context.Context, since mailbox.ModSeq, told *storev1.F
 	if told == nil {
 		return false
 	}
+	return b.told(ctx, since, mailbox.ModSeq(told.GetHighestModSeq()), func(s *Snapshot) (*Snapshot, error) { return s.flagged(told) })
+}
+
+// told brings the box from since to highest, by what the store told of that.
+func (b *Box) told(ctx context.Context, since, highest mailbox.ModSeq, next func(*Snapshot) (*Snapshot, error)) bool {
 	select {
 	case b.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -23,16 +28,16 @@ func (b *Box) Flagged(ctx context.Context, since mailbox.ModSeq, told *storev1.F
 	defer func() { <-b.turn }()
 	have := b.current.Load()
 	switch {
-	case uint64(have.HighestModSeq) >= told.GetHighestModSeq():
+	case have.HighestModSeq >= highest:
 		return true
 	case have.HighestModSeq != since:
 		return false
 	}
-	next, err := have.flagged(told)
+	s, err := next(have)
 	if err != nil {
 		return false // as if nothing had been told
 	}
-	b.current.Store(next)
+	b.current.Store(s)
 	return true
 }
 
@@ -68,5 +73,6 @@ func (c *Chunk) withFlags(p *storev1.Chunk, cols *Columns) (*Chunk, error) {
 	}
 	next := *c
 	next.packed.MaxModSeq, next.packed.Flags, next.packed.ModSeqs = mailbox.ModSeq(p.GetMaxModSeq()), p.GetFlags(), p.GetModSeqs()
+	next.note(cols.Flags)
 	return &next, nil
 }
