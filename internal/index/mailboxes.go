@@ -205,6 +205,29 @@ type SnapshotQuery struct {
 	TakeRecent bool
 	// Reader is who reads, where that is not the owner.
 	Reader Reader
+	// Recall, where it is set, tells what FlagsTold told of all changes from one HIGHESTMODSEQ of the mailbox to another: false
+	// where it does not know all of them, or where they changed more than flags. What it knows is not read.
+	Recall func(from, to mailbox.ModSeq) ([]mailbox.Packed, bool)
+}
+
+// Recalled gives the pages of what is known already: page is the first.
+func (q *SnapshotQuery) Recalled(page *Page, each func(*Page) error) (bool, error) {
+	if q.Recall == nil || q.Since == 0 || q.Reader.Account != 0 {
+		return false, nil
+	}
+	chunks, known := q.Recall(q.Since, page.Mailbox.HighestModSeq)
+	if !known {
+		return false, nil
+	}
+	for len(chunks) > PageChunks {
+		page.Chunks, page.FlagsOnly = chunks[:PageChunks], true
+		if err := each(page); err != nil {
+			return true, err
+		}
+		page, chunks = &Page{}, chunks[PageChunks:]
+	}
+	page.Chunks, page.FlagsOnly, page.Done = chunks, true, true
+	return true, each(page)
 }
 
 // PageChunks is how many chunks a page has at most.
@@ -220,6 +243,8 @@ type Page struct {
 	Expunged mailbox.UIDSet
 	// Done marks the last page; Complete tells that the pages are the whole mailbox although Since was given.
 	Done, Complete bool
+	// FlagsOnly tells that Chunks have the columns of FlagsTold alone, and that nothing else changed.
+	FlagsOnly bool
 }
 
 // Email is the immutable data of a message in an account.
@@ -264,8 +289,6 @@ type FlagChange struct {
 	Keep mailbox.Flags
 	// Reader is whose flags those are that are each reader's own.
 	Reader Reader
-	// Since is up to which MODSEQ of the mailbox who asks knows it, 0 for one who wants nothing told of the rest.
-	Since mailbox.ModSeq
 }
 
 // FlagResult tells what a FlagChange did.
@@ -276,8 +299,7 @@ type FlagResult struct {
 	Changed bool
 	// Modified are the UIDs that UnchangedSince kept back.
 	Modified mailbox.UIDSet
-	// Told is all that changed in the mailbox after FlagChange.Since: nil where others changed it too, where flags are a
-	// reader's own, or where it is more than FlagsToldMax.
+	// Told is all that the change did to the mailbox: nil where flags are a reader's own, or where it is more than FlagsToldMax.
 	Told *FlagsTold
 }
 
@@ -286,7 +308,8 @@ const FlagsToldMax = 512 << 10
 
 // FlagsTold are flags as a change left them; whoever knew the mailbox before has all of it with them.
 type FlagsTold struct {
-	HighestModSeq mailbox.ModSeq
+	// Before and HighestModSeq are the mailbox's, before the change and after it.
+	Before, HighestModSeq mailbox.ModSeq
 	// Keywords are the mailbox's.
 	Keywords []string
 	// Chunks are those that changed, in the order of their UIDs: FirstUID, MaxModSeq, Flags and ModSeqs alone.

@@ -59,6 +59,39 @@ func DecodeFlags(dst []Flags, b []byte, n int) ([]Flags, error) {
 	return dst, ended("flags", b)
 }
 
+// FlagsOf tells which flags all of n packed entries have, and which any has: with no entries all and none. ErrColumn.
+func FlagsOf(b []byte, n int) (common, found Flags, err error) {
+	common = ^Flags(0)
+	err = eachRun("flags", b, n, binary.Uvarint, func(v uint64) {
+		common &= Flags(v)
+		found |= Flags(v)
+	})
+	return common, found, err
+}
+
+// CheckModSeqs tells whether b is a column of n MODSEQs. ErrColumn.
+func CheckModSeqs(b []byte, n int) error {
+	return eachRun("mod_seqs", b, n, binary.Varint, func(int64) {})
+}
+
+// eachRun calls each with the value of every run of a column of n entries. ErrColumn.
+func eachRun[T any](column string, b []byte, n int, value func([]byte) (T, int), each func(T)) error {
+	for n > 0 {
+		v, used := value(b)
+		if used <= 0 {
+			return fmt.Errorf("%s: %w", column, ErrColumn)
+		}
+		run, used2 := binary.Uvarint(b[used:])
+		if used2 <= 0 || run >= uint64(n) {
+			return fmt.Errorf("%s: %w", column, ErrColumn)
+		}
+		b = b[used+used2:]
+		each(v)
+		n -= int(run) + 1
+	}
+	return ended(column, b)
+}
+
 // AppendModSeqs packs MODSEQs behind b; they need not ascend.
 func AppendModSeqs(b []byte, seqs []ModSeq) []byte {
 	var last ModSeq

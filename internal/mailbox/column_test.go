@@ -229,3 +229,37 @@ func BenchmarkUnpackPackChunk(b *testing.B) {
 		p = back.Pack()
 	}
 }
+
+// TestColumnsWithoutUnpacking: what is told of packed columns is what unpacking them tells.
+func TestColumnsWithoutUnpacking(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := drawChunk(t)
+		n := c.Len() + rapid.SampledFrom([]int{0, 0, 0, -1, 1}).Draw(t, "off")
+		if n < 0 {
+			return
+		}
+		b := mailbox.AppendFlags(nil, c.Flags)
+		if len(b) > 0 && rapid.Bool().Draw(t, "cut") {
+			b = b[:len(b)-1]
+		}
+		flags, want := mailbox.DecodeFlags(nil, b, n)
+		common, found, err := mailbox.FlagsOf(b, n)
+		if errors.Is(err, mailbox.ErrColumn) != errors.Is(want, mailbox.ErrColumn) {
+			t.Fatalf("flags of %d: %v, want %v", n, err, want)
+		}
+		if err == nil {
+			all, any := ^mailbox.Flags(0), mailbox.Flags(0)
+			for _, f := range flags {
+				all, any = all&f, any|f
+			}
+			if common != all || found != any {
+				t.Fatalf("%b and %b of %v", common, found, flags)
+			}
+		}
+		b = mailbox.AppendModSeqs(nil, c.ModSeqs)
+		_, want = mailbox.DecodeModSeqs(nil, b, n)
+		if err := mailbox.CheckModSeqs(b, n); errors.Is(err, mailbox.ErrColumn) != errors.Is(want, mailbox.ErrColumn) {
+			t.Fatalf("MODSEQs of %d: %v, want %v", n, err, want)
+		}
+	})
+}

@@ -28,7 +28,6 @@ func (s *mailboxes) Flag(ctx context.Context, req *storev1.FlagRequest) (*storev
 	r, err := s.deps.Mailboxes.Flag(ctx, index.FlagChange{
 		Account: a, Mailbox: box, UIDs: uids, Mode: index.FlagMode(req.GetMode()), Flags: flags,
 		UnchangedSince: mailbox.ModSeq(req.GetUnchangedSince()), Conditional: req.GetHasUnchangedSince(), Keep: keep, Reader: s.reader(req),
-		Since: mailbox.ModSeq(req.GetSinceModSeq()),
 	})
 	if err != nil {
 		return nil, toStatus(err)
@@ -36,14 +35,16 @@ func (s *mailboxes) Flag(ctx context.Context, req *storev1.FlagRequest) (*storev
 	if r.Changed {
 		s.changed(a, r.ModSeq, box)
 	}
-	return &storev1.FlagResponse{ModSeq: uint64(r.ModSeq), Modified: mailbox.AppendUIDSet(nil, r.Modified), Told: fromTold(r.Told)}, nil
+	s.flagged.add(boxID{a, box}, r.Told)
+	resp := &storev1.FlagResponse{ModSeq: uint64(r.ModSeq), Modified: mailbox.AppendUIDSet(nil, r.Modified)}
+	if since := req.GetSinceModSeq(); r.Told != nil && since != 0 && since == uint64(r.Told.Before) {
+		resp.Told = fromTold(r.Told)
+	}
+	return resp, nil
 }
 
-// fromTold gives the contract's form, nil for nil.
+// fromTold gives the contract's form.
 func fromTold(t *index.FlagsTold) *storev1.FlagsTold {
-	if t == nil {
-		return nil
-	}
 	told := &storev1.FlagsTold{HighestModSeq: uint64(t.HighestModSeq), Keywords: t.Keywords, Chunks: make([]*storev1.Chunk, len(t.Chunks))}
 	for i := range t.Chunks {
 		p := &t.Chunks[i]

@@ -21,6 +21,7 @@ type Service struct {
 	unseen  unseenCounts
 	domains domains
 	emails  *emailCache
+	flagged flaggedLately
 	// servers register the gRPC services, and workers run until their context ends; New fills both.
 	servers []func(grpc.ServiceRegistrar)
 	workers []func(context.Context) error

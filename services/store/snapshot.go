@@ -25,13 +25,19 @@ func (s *mailboxes) Snapshot(req *storev1.SnapshotRequest, stream grpc.ServerStr
 	if err := s.may(stream.Context(), req, box, acl.Read); err != nil {
 		return err
 	}
+	q := index.SnapshotQuery{
+		Account: a, Mailbox: box, Since: mailbox.ModSeq(req.GetSinceModSeq()), TakeRecent: req.GetTakeRecent() && !foreign(req), Reader: s.reader(req),
+	}
+	if req.GetTakesFlags() {
+		q.Recall = func(from, to mailbox.ModSeq) ([]mailbox.Packed, bool) {
+			return s.flagged.between(boxID{a, box}, from, to)
+		}
+	}
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(stream.Context(), s.cfg.SnapshotTime)
 	defer cancel()
 	p := pageSender{stream: stream, ctx: ctx, cancel: cancel}
-	err = s.deps.Mailboxes.Snapshot(ctx, index.SnapshotQuery{
-		Account: a, Mailbox: box, Since: mailbox.ModSeq(req.GetSinceModSeq()), TakeRecent: req.GetTakeRecent() && !foreign(req), Reader: s.reader(req),
-	}, p.take)
+	err = s.deps.Mailboxes.Snapshot(ctx, q, p.take)
 	if err := p.end(err); err != nil {
 		return err
 	}
@@ -99,7 +105,7 @@ func (p *pageSender) end(err error) error {
 
 // fromPage gives the contract's form; it shares the page's memory.
 func fromPage(p *index.Page) *storev1.SnapshotResponse {
-	resp := &storev1.SnapshotResponse{Done: p.Done, Complete: p.Complete, Chunks: make([]*storev1.Chunk, len(p.Chunks))}
+	resp := &storev1.SnapshotResponse{Done: p.Done, Complete: p.Complete, FlagsOnly: p.FlagsOnly, Chunks: make([]*storev1.Chunk, len(p.Chunks))}
 	if p.Mailbox != nil {
 		resp.Mailbox = fromMailbox(p.Mailbox)
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 )
 
-// flagTold shows that who knew a mailbox has all of it with what a change of flags tells, and is told nothing where that would
-// not be all.
+// flagTold shows that who knew a mailbox has all of it with what a change of flags tells, that it tells from where that is, and that
+// a snapshot takes what is remembered of it for read.
 func flagTold(t *testing.T, s Subject) {
 	var list []index.Message
 	for range 2000 {
@@ -34,10 +34,9 @@ func flagTold(t *testing.T, s Subject) {
 		{UIDs: all, Flags: []string{`\Seen`}}, // changes nothing
 		{Flags: []string{`\Seen`}},
 	} {
-		c.Since = v.mailbox.HighestModSeq
 		r := flag(c)
-		if r.Told == nil {
-			t.Fatalf("%+v: nothing is told", c)
+		if r.Told == nil || r.Told.Before != v.mailbox.HighestModSeq {
+			t.Fatalf("%+v: told %+v of what was at %d", c, r.Told, v.mailbox.HighestModSeq)
 		}
 		v.mailbox.HighestModSeq, v.mailbox.Keywords = r.Told.HighestModSeq, r.Told.Keywords
 		for _, p := range r.Told.Chunks {
@@ -55,21 +54,60 @@ func flagTold(t *testing.T, s Subject) {
 			t.Fatalf("%+v: told %d with %q, is %d with %q", c, v.mailbox.HighestModSeq, v.mailbox.Keywords, is.mailbox.HighestModSeq, is.mailbox.Keywords)
 		}
 	}
-	knew := v.mailbox.HighestModSeq
-	for what, c := range map[string]index.FlagChange{
-		"who asked for nothing": {UIDs: one(2), Flags: []string{`\Draft`}},
-		"who missed a change":   {UIDs: one(3), Flags: []string{`\Draft`}, Since: knew},
-		"who knows the future":  {UIDs: one(4), Flags: []string{`\Draft`}, Since: knew + 1000},
-	} {
-		if what == "who missed a change" {
-			flag(index.FlagChange{UIDs: one(9), Flags: []string{`\Draft`}})
-		}
-		if r := flag(c); r.Told != nil {
-			t.Errorf("%s is told %+v", what, r.Told)
-		}
-	}
-	since := s.find(t, 7, "INBOX").HighestModSeq
-	if r := flag(index.FlagChange{UIDs: one(5), Flags: []string{`\Deleted`}, Since: since, Reader: index.Reader{Account: 8, Own: []string{`\Seen`}}}); r.Told != nil {
+	if r := flag(index.FlagChange{UIDs: one(5), Flags: []string{`\Deleted`}, Reader: index.Reader{Account: 8, Own: []string{`\Seen`}}}); r.Told != nil {
 		t.Errorf("a reader with flags of his own is told %+v", r.Told)
+	}
+	recalled(t, s, box)
+}
+
+// recalled asks for snapshots behind a change, whose flags are remembered or not.
+func recalled(t *testing.T, s Subject, box mailbox.ID) {
+	t.Helper()
+	since := s.find(t, 7, "INBOX").HighestModSeq
+	if _, err := s.Mailboxes.Flag(t.Context(), index.FlagChange{Account: 7, Mailbox: box, UIDs: all, Mode: index.AddFlags, Flags: []string{`\Draft`}}); err != nil {
+		t.Fatal(err)
+	}
+	now := s.find(t, 7, "INBOX").HighestModSeq
+	remembered := make([]mailbox.Packed, 2*index.PageChunks+1)
+	for i := range remembered {
+		remembered[i].FirstUID = mailbox.UID(i + 1)
+	}
+	for name, tt := range map[string]struct {
+		since  mailbox.ModSeq
+		reader index.Reader
+		known  bool
+		// asked tells whether Recall is, and only that only flags come.
+		asked, only bool
+	}{
+		"all is remembered":   {since, index.Reader{}, true, true, true},
+		"not all is":          {since, index.Reader{}, false, true, false},
+		"nothing changed":     {now, index.Reader{}, true, false, false},
+		"of everything":       {0, index.Reader{}, true, false, false},
+		"of a lost history":   {now + 1, index.Reader{}, true, false, false},
+		"flags of a reader's": {since, index.Reader{Account: 8, Own: []string{`\Seen`}}, true, false, false},
+	} {
+		asked := false
+		q := index.SnapshotQuery{Account: 7, Mailbox: box, Since: tt.since, Reader: tt.reader, Recall: func(from, to mailbox.ModSeq) ([]mailbox.Packed, bool) {
+			if asked = true; from != since || to != now {
+				t.Errorf("%s: asked from %d to %d, want %d to %d", name, from, to, since, now)
+			}
+			return remembered, tt.known
+		}}
+		var chunks []mailbox.Packed
+		pages, done := 0, false
+		err := s.Mailboxes.Snapshot(t.Context(), q, func(p *index.Page) error {
+			if p.FlagsOnly != tt.only || (p.Mailbox != nil) != (pages == 0) || len(p.Chunks) > index.PageChunks || done {
+				t.Errorf("%s: page %d of %d chunks: flags only %v", name, pages, len(p.Chunks), p.FlagsOnly)
+			}
+			chunks, done = append(chunks, p.Chunks...), p.Done
+			pages++
+			return nil
+		})
+		if err != nil || !done || asked != tt.asked {
+			t.Errorf("%s: done %v, asked %v; %v", name, done, asked, err)
+		}
+		if tt.only && !reflect.DeepEqual(chunks, remembered) {
+			t.Errorf("%s: %d chunks, want %d", name, len(chunks), len(remembered))
+		}
 	}
 }

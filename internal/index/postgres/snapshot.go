@@ -50,23 +50,25 @@ func (m *Mailboxes) readSnapshot(ctx context.Context, q index.SnapshotQuery, rec
 		case q.TakeRecent && mbox.RecentUID < mbox.UIDNext:
 			return errRecentBehind
 		}
-		page := &index.Page{Mailbox: &mbox}
-		since := q.Since
-		if since > 0 && (since < purged || since > mbox.HighestModSeq) {
+		page, q := &index.Page{Mailbox: &mbox}, q
+		if q.Since > 0 && (q.Since < purged || q.Since > mbox.HighestModSeq) {
 			// The tombstones are gone, or the reader saw a history that we lost.
-			page.Complete, since = true, 0
+			page.Complete, q.Since = true, 0
 		}
-		if since > 0 && since == mbox.HighestModSeq && q.Reader.Account == 0 {
+		if q.Since > 0 && q.Since == mbox.HighestModSeq && q.Reader.Account == 0 {
 			// Nothing changed, which is what most ask for.
 			page.Done = true
 			return each(page)
 		}
-		if since > 0 {
+		if known, err := q.Recalled(page, each); known {
+			return err
+		}
+		if q.Since > 0 {
 			if page.Expunged, err = readExpunged(tx, q); err != nil {
 				return err
 			}
 		}
-		return readChunks(tx, q, since, page, each)
+		return readChunks(tx, q, page, each)
 	})
 }
 
@@ -122,15 +124,15 @@ func readExpunged(tx *pgdb.ReadTx, q index.SnapshotQuery) (mailbox.UIDSet, error
 const snapshotChunks = `SELECT ` + chunkColumns + ` FROM chunk WHERE account = $1 AND mailbox = $2 AND max_mod_seq > $3 ORDER BY first_uid`
 
 // readChunks calls each with the pages; page is the first one.
-func readChunks(tx *pgdb.ReadTx, q index.SnapshotQuery, since mailbox.ModSeq, page *index.Page, each func(*index.Page) error) error {
+func readChunks(tx *pgdb.ReadTx, q index.SnapshotQuery, page *index.Page, each func(*index.Page) error) error {
 	var mask mailbox.Flags
 	var rows pgx.Rows
 	var err error
 	if q.Reader.Account != 0 {
 		mask = q.Reader.Mask(page.Mailbox.Keywords)
-		rows, err = queryReader(tx, q, since)
+		rows, err = queryReader(tx, q, q.Since)
 	} else {
-		rows, err = tx.Query(snapshotChunks, int64(q.Account), int64(q.Mailbox), int64(since))
+		rows, err = tx.Query(snapshotChunks, int64(q.Account), int64(q.Mailbox), int64(q.Since))
 	}
 	if err != nil {
 		return fmt.Errorf("read chunks: %w", err)

@@ -65,6 +65,9 @@ func (m *Mailboxes) readSnapshot(ctx context.Context, q index.SnapshotQuery, rec
 			page.Done = true
 			return each(page)
 		}
+		if known, err := q.Recalled(page, each); known {
+			return err
+		}
 		if q.Since > 0 {
 			if page.Expunged, err = readExpunged(tx, q); err != nil {
 				return err

@@ -40,7 +40,7 @@ func (u *Unit) flag(b *Box, c index.FlagChange) (r index.FlagResult, err error) 
 	if c.Reader.Account != 0 {
 		return u.flagFor(b, c, bits, rows)
 	}
-	told := teller{on: c.Since != 0 && c.Since == before}
+	told := teller{before: before, on: true}
 	chunk := u.chunk()
 	defer u.chunks.Put(chunk)
 	for i := range rows {
@@ -65,6 +65,7 @@ func (u *Unit) flag(b *Box, c index.FlagChange) (r index.FlagResult, err error) 
 
 // teller gathers what a change tells to one who knew all before it.
 type teller struct {
+	before mailbox.ModSeq
 	on     bool
 	octets int
 	chunks []mailbox.Packed
@@ -82,7 +83,7 @@ func (t *teller) of(b *Box) *index.FlagsTold {
 	if !t.on {
 		return nil
 	}
-	return &index.FlagsTold{HighestModSeq: b.HighestModSeq, Keywords: b.Keywords, Chunks: t.chunks}
+	return &index.FlagsTold{Before: t.before, HighestModSeq: b.HighestModSeq, Keywords: b.Keywords, Chunks: t.chunks}
 }
 
 // flagChunk changes the entries of one chunk and tells whether any was changed.

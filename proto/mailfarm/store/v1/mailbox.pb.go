@@ -1373,6 +1373,8 @@ type SnapshotRequest struct {
 	SinceModSeq uint64 `protobuf:"varint,3,opt,name=since_mod_seq,json=sinceModSeq,proto3" json:"since_mod_seq,omitempty"`
 	// take_recent moves the \Recent mark: the caller is the session that sees them (SELECT, not EXAMINE).
 	TakeRecent bool `protobuf:"varint,4,opt,name=take_recent,json=takeRecent,proto3" json:"take_recent,omitempty"`
+	// takes_flags tells that the caller understands flags_only.
+	TakesFlags bool `protobuf:"varint,5,opt,name=takes_flags,json=takesFlags,proto3" json:"takes_flags,omitempty"`
 	// actor as in ListRequest.
 	Actor         uint64 `protobuf:"fixed64,15,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1437,6 +1439,13 @@ func (x *SnapshotRequest) GetTakeRecent() bool {
 	return false
 }
 
+func (x *SnapshotRequest) GetTakesFlags() bool {
+	if x != nil {
+		return x.TakesFlags
+	}
+	return false
+}
+
 func (x *SnapshotRequest) GetActor() uint64 {
 	if x != nil {
 		return x.Actor
@@ -1453,7 +1462,9 @@ type SnapshotResponse struct {
 	Expunged []byte `protobuf:"bytes,3,opt,name=expunged,proto3" json:"expunged,omitempty"`
 	Done     bool   `protobuf:"varint,4,opt,name=done,proto3" json:"done,omitempty"`
 	// complete tells that chunks are the whole mailbox although a since_mod_seq was given: drop what you had.
-	Complete      bool `protobuf:"varint,5,opt,name=complete,proto3" json:"complete,omitempty"`
+	Complete bool `protobuf:"varint,5,opt,name=complete,proto3" json:"complete,omitempty"`
+	// flags_only tells that chunks have the columns of FlagsTold alone: nothing but flags changed after since_mod_seq.
+	FlagsOnly     bool `protobuf:"varint,6,opt,name=flags_only,json=flagsOnly,proto3" json:"flags_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1519,6 +1530,13 @@ func (x *SnapshotResponse) GetDone() bool {
 func (x *SnapshotResponse) GetComplete() bool {
 	if x != nil {
 		return x.Complete
+	}
+	return false
+}
+
+func (x *SnapshotResponse) GetFlagsOnly() bool {
+	if x != nil {
+		return x.FlagsOnly
 	}
 	return false
 }
@@ -3490,20 +3508,24 @@ const file_mailfarm_store_v1_mailbox_proto_rawDesc = "" +
 	"subscribed\x18\x03 \x01(\bR\n" +
 	"subscribed\x12\x14\n" +
 	"\x05actor\x18\x0f \x01(\x06R\x05actor\"\x13\n" +
-	"\x11SubscribeResponse\"\xa0\x01\n" +
+	"\x11SubscribeResponse\"\xc1\x01\n" +
 	"\x0fSnapshotRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x18\n" +
 	"\amailbox\x18\x02 \x01(\x06R\amailbox\x12\"\n" +
 	"\rsince_mod_seq\x18\x03 \x01(\x04R\vsinceModSeq\x12\x1f\n" +
 	"\vtake_recent\x18\x04 \x01(\bR\n" +
-	"takeRecent\x12\x14\n" +
-	"\x05actor\x18\x0f \x01(\x06R\x05actor\"\xc6\x01\n" +
+	"takeRecent\x12\x1f\n" +
+	"\vtakes_flags\x18\x05 \x01(\bR\n" +
+	"takesFlags\x12\x14\n" +
+	"\x05actor\x18\x0f \x01(\x06R\x05actor\"\xe5\x01\n" +
 	"\x10SnapshotResponse\x124\n" +
 	"\amailbox\x18\x01 \x01(\v2\x1a.mailfarm.store.v1.MailboxR\amailbox\x120\n" +
 	"\x06chunks\x18\x02 \x03(\v2\x18.mailfarm.store.v1.ChunkR\x06chunks\x12\x1a\n" +
 	"\bexpunged\x18\x03 \x01(\fR\bexpunged\x12\x12\n" +
 	"\x04done\x18\x04 \x01(\bR\x04done\x12\x1a\n" +
-	"\bcomplete\x18\x05 \x01(\bR\bcomplete\"\xe9\x01\n" +
+	"\bcomplete\x18\x05 \x01(\bR\bcomplete\x12\x1d\n" +
+	"\n" +
+	"flags_only\x18\x06 \x01(\bR\tflagsOnly\"\xe9\x01\n" +
 	"\x05Chunk\x12\x1b\n" +
 	"\tfirst_uid\x18\x01 \x01(\rR\bfirstUid\x12\x1e\n" +
 	"\vmax_mod_seq\x18\x02 \x01(\x04R\tmaxModSeq\x12\x12\n" +

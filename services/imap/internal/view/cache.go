@@ -215,7 +215,7 @@ func (b *Box) refresh(ctx context.Context, opens bool) (*Snapshot, error) {
 func (b *Box) fetch(ctx context.Context, takeRecent bool) (*Snapshot, error) {
 	have := b.current.Load()
 	s, err := b.ask(ctx, have, takeRecent)
-	if err == nil && have != nil && s.UIDValidity != have.UIDValidity {
+	if errors.Is(err, errUnfit) || err == nil && have != nil && s.UIDValidity != have.UIDValidity {
 		return b.ask(ctx, nil, takeRecent)
 	}
 	return s, err
@@ -227,7 +227,7 @@ func (b *Box) ask(ctx context.Context, have *Snapshot, takeRecent bool) (*Snapsh
 	defer cancel()
 	req := &storev1.SnapshotRequest{Account: uint64(b.key.Account), Actor: uint64(b.key.Actor), Mailbox: uint64(b.key.ID), TakeRecent: takeRecent}
 	if have != nil {
-		req.SinceModSeq = uint64(have.HighestModSeq)
+		req.SinceModSeq, req.TakesFlags = uint64(have.HighestModSeq), true
 	}
 	stream, err := b.cache.store.Snapshot(ctx, req)
 	if err != nil {
@@ -255,7 +255,16 @@ func (b *Box) ask(ctx context.Context, have *Snapshot, takeRecent bool) (*Snapsh
 		}
 		complete = complete || page.GetComplete()
 		for _, p := range page.GetChunks() {
-			c, err := have.named(mailbox.UID(p.GetFirstUid())).changed(packedFrom(p), cols)
+			known := have.named(mailbox.UID(p.GetFirstUid()))
+			if page.GetFlagsOnly() {
+				c, err := known.withFlags(p)
+				if err != nil {
+					return nil, fmt.Errorf("snapshot of mailbox %d: %w", b.key.ID, err)
+				}
+				chunks = append(chunks, c)
+				continue
+			}
+			c, err := known.changed(packedFrom(p), cols)
 			if err != nil {
 				return nil, fmt.Errorf("snapshot of mailbox %d: %w", b.key.ID, err)
 			}
@@ -301,11 +310,16 @@ func (s *Snapshot) named(first mailbox.UID) *Chunk {
 	if s == nil {
 		return nil
 	}
-	i, found := slices.BinarySearchFunc(s.chunks, first, func(c *Chunk, first mailbox.UID) int { return cmp.Compare(c.first, first) })
+	i, found := s.place(first)
 	if !found {
 		return nil
 	}
 	return s.chunks[i]
+}
+
+// place is where the chunk that begins with a UID is, or would be.
+func (s *Snapshot) place(first mailbox.UID) (int, bool) {
+	return slices.BinarySearchFunc(s.chunks, first, func(c *Chunk, first mailbox.UID) int { return cmp.Compare(c.first, first) })
 }
 
 // merge puts changed chunks in the place of old ones and takes out what was expunged.

@@ -2,6 +2,7 @@ package view
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -46,14 +47,9 @@ func (s *Snapshot) flagged(told *storev1.FlagsTold) (*Snapshot, error) {
 	next := *s
 	next.HighestModSeq, next.Keywords = mailbox.ModSeq(told.GetHighestModSeq()), told.GetKeywords()
 	next.chunks = slices.Clone(s.chunks)
-	cols := columnPool.Get().(*Columns)
-	defer columnPool.Put(cols)
 	for _, p := range told.GetChunks() {
-		i, found := slices.BinarySearchFunc(next.chunks, mailbox.UID(p.GetFirstUid()), func(c *Chunk, first mailbox.UID) int { return int(int64(c.first) - int64(first)) })
-		if !found {
-			return nil, fmt.Errorf("flags of mailbox %d: no chunk %d", s.ID, p.GetFirstUid())
-		}
-		c, err := next.chunks[i].withFlags(p, cols)
+		i, _ := next.place(mailbox.UID(p.GetFirstUid()))
+		c, err := next.named(mailbox.UID(p.GetFirstUid())).withFlags(p)
 		if err != nil {
 			return nil, fmt.Errorf("flags of mailbox %d: %w", s.ID, err)
 		}
@@ -62,17 +58,23 @@ func (s *Snapshot) flagged(told *storev1.FlagsTold) (*Snapshot, error) {
 	return &next, nil
 }
 
-// withFlags is the chunk with other flags and MODSEQs of the same entries.
-func (c *Chunk) withFlags(p *storev1.Chunk, cols *Columns) (*Chunk, error) {
-	var err error
-	if cols.Flags, err = mailbox.DecodeFlags(cols.Flags[:0], p.GetFlags(), c.n); err == nil {
-		cols.ModSeqs, err = mailbox.DecodeModSeqs(cols.ModSeqs[:0], p.GetModSeqs(), c.n)
+// errUnfit is what was told of flags that does not fit what is known of the mailbox.
+var errUnfit = errors.New("flags do not fit")
+
+// withFlags is the chunk with other flags and MODSEQs of the same entries; c is nil where the mailbox has no such chunk.
+func (c *Chunk) withFlags(p *storev1.Chunk) (*Chunk, error) {
+	if c == nil {
+		return nil, fmt.Errorf("%w: no chunk %d", errUnfit, p.GetFirstUid())
+	}
+	common, found, err := mailbox.FlagsOf(p.GetFlags(), c.n)
+	if err == nil {
+		err = mailbox.CheckModSeqs(p.GetModSeqs(), c.n)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("chunk %d: %w", c.first, err)
+		return nil, fmt.Errorf("%w: chunk %d: %w", errUnfit, c.first, err)
 	}
 	next := *c
 	next.packed.MaxModSeq, next.packed.Flags, next.packed.ModSeqs = mailbox.ModSeq(p.GetMaxModSeq()), p.GetFlags(), p.GetModSeqs()
-	next.note(cols.Flags)
+	next.common, next.found = common, found
 	return &next, nil
 }

@@ -1,9 +1,12 @@
 package view
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
 
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
@@ -102,5 +105,63 @@ func TestFlagsOfChunks(t *testing.T) {
 		if got := one.Deleted(); !slices.Equal(got, wire.Set{{First: 510, Last: 510}}) {
 			t.Errorf("ghosts %v: deleted %v", c.ghosts, got)
 		}
+	}
+}
+
+// flagsOnly answers what changed with flags alone.
+type flagsOnly struct {
+	chunk *storev1.Chunk
+	asked []*storev1.SnapshotRequest
+}
+
+func (f *flagsOnly) Snapshot(_ context.Context, in *storev1.SnapshotRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[storev1.SnapshotResponse], error) {
+	f.asked = append(f.asked, in)
+	page := &storev1.SnapshotResponse{Done: true, Mailbox: &storev1.Mailbox{UidValidity: 1, UidNext: 1001, HighestModSeq: 6}}
+	if in.GetSinceModSeq() > 0 {
+		page.FlagsOnly, page.Chunks = true, []*storev1.Chunk{f.chunk}
+	}
+	return &pages{rest: []*storev1.SnapshotResponse{page}}, nil
+}
+
+// TestFlagsOnly: a snapshot of flags alone is put upon what was known; where it does not fit, all is asked for.
+func TestFlagsOnly(t *testing.T) {
+	flags := make([]mailbox.Flags, 250)
+	flags[0] = mailbox.Flagged
+	for _, tt := range []struct {
+		name    string
+		first   uint32
+		entries int
+		fits    bool
+	}{
+		{"as it is", 251, 250, true},
+		{"a chunk that is not known", 252, 250, false},
+		{"too few entries", 251, 249, false},
+	} {
+		store := &flagsOnly{chunk: &storev1.Chunk{FirstUid: tt.first, MaxModSeq: 6, Flags: mailbox.AppendFlags(nil, flags[:tt.entries]),
+			ModSeqs: mailbox.AppendModSeqs(nil, make([]mailbox.ModSeq, tt.entries))}}
+		b := &Box{cache: NewCache(store, 1<<20, time.Now), turn: make(chan struct{}, 1)}
+		b.current.Store(fourChunks(t, 5))
+		s, err := b.Refresh(t.Context())
+		if err != nil || s.HighestModSeq != 6 || !store.asked[0].GetTakesFlags() {
+			t.Fatalf("%s: at %d, %v", tt.name, s.HighestModSeq, err)
+		}
+		if !tt.fits {
+			if len(store.asked) != 2 || store.asked[1].GetTakesFlags() || store.asked[1].GetSinceModSeq() != 0 || s.Len() != 0 {
+				t.Errorf("%s: asked %v, has %d", tt.name, store.asked, s.Len())
+			}
+			continue
+		}
+		if seq := s.FirstWithout(mailbox.Seen); len(store.asked) != 1 || s.Len() != 1000 || seq != 251 {
+			t.Errorf("%s: asked %d times, has %d, first unseen %d", tt.name, len(store.asked), s.Len(), seq)
+		}
+		s.Walk(wire.Set{{First: 250, Last: 252}}, WantFlags|WantUID, func(seq uint32, cols *Columns, lo, hi int) error {
+			for i := lo; i < hi; i++ {
+				want := map[mailbox.UID]mailbox.Flags{250: mailbox.Seen, 251: mailbox.Flagged, 252: 0}[cols.UIDs[i]]
+				if cols.Flags[i] != want {
+					t.Errorf("%s: UID %d has %b, want %b", tt.name, cols.UIDs[i], cols.Flags[i], want)
+				}
+			}
+			return nil
+		})
 	}
 }
