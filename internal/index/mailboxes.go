@@ -64,6 +64,8 @@ type Mailboxes interface {
 	Copy(ctx context.Context, account mailbox.AccountID, source mailbox.ID, uids mailbox.UIDSet, target string) (CopyResult, error)
 	// Move is Copy and a forced Expunge in one step, without asking for room (RFC 6851 §3.3). The errors are Copy's.
 	Move(ctx context.Context, account mailbox.AccountID, source mailbox.ID, uids mailbox.UIDSet, target string) (CopyResult, error)
+	// CopyBy is Copy, or Move, by somebody who is not the owner.
+	CopyBy(ctx context.Context, c Copying) (CopyResult, error)
 	// Expunge removes those of uids that carry \Deleted, or with force all of them. ErrNoMailbox.
 	Expunge(ctx context.Context, account mailbox.AccountID, mbox mailbox.ID, uids mailbox.UIDSet, force bool) (ExpungeResult, error)
 	// ExpungeDeleted removes all that carry \Deleted. Where likely is all of them, as the caller thinks, nothing else is looked
@@ -273,6 +275,19 @@ const (
 	RemoveFlags  FlagMode = 2
 	ReplaceFlags FlagMode = 3
 )
+
+// Copying says what is copied where, by whom.
+type Copying struct {
+	Account mailbox.AccountID
+	Source  mailbox.ID
+	UIDs    mailbox.UIDSet
+	Target  string
+	// Move takes out of the source what was copied.
+	Move bool
+	// Reader is who copies: his own flags are on the copies in the same step. Deny are flags that copies do not get.
+	Reader Reader
+	Deny   mailbox.Flags
+}
 
 // FlagChange is a STORE (RFC 9051 §6.4.6).
 type FlagChange struct {

@@ -3,10 +3,12 @@ package imap
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/obs"
 	"github.com/mailfarm/mailfarm/services/imap/internal/view"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
@@ -37,6 +39,13 @@ func (r reply) withCode(code string) reply { r.code = code; return r }
 
 // errMessagesGone is a FETCH of messages that were expunged meanwhile (RFC 2180 §4.1.3, RFC 5530).
 var errMessagesGone = no("EXPUNGEISSUED", "some of the messages no longer exist")
+
+// noKeywordRoom is the enhanced status of the store's verdict on a message whose keywords have no room.
+const noKeywordRoom = "5.2.0"
+
+// errKeywords is a change or a message that would take a mailbox over mailbox.MaxKeywords (RFC 5530 §3).
+var errKeywords = no("LIMIT", fmt.Sprintf("%d keywords are in use in this mailbox, and no more have room: take one from all messages that have it, or leave the new one out",
+	mailbox.MaxKeywords))
 
 // replyFor is what a client sees of an error: no cause of ours.
 func (s *session) replyFor(err error) reply {

@@ -66,7 +66,7 @@ func (s *session) storeThese(l *wire.Lexer, uid bool) (reply, error) {
 		return err
 	})
 	if status.Code(err) == codes.FailedPrecondition {
-		return no("LIMIT", "the mailbox has too many keywords: take some from all its messages first"), nil // RFC 5530 §3
+		return errKeywords, nil
 	}
 	if err != nil {
 		return reply{}, err

@@ -49,7 +49,7 @@ type mailboxes struct {
 //
 //	NOT_FOUND            no such mailbox, message or account, or one that was dropped
 //	ALREADY_EXISTS       there is a mailbox of that name or special use
-//	FAILED_PRECONDITION  not with this mailbox: INBOX, itself, no keyword or UID left
+//	FAILED_PRECONDITION  not with this mailbox: INBOX, itself, no UID left; with the verdict 554 5.2.0 where no keyword is left
 //	RESOURCE_EXHAUSTED   over quota, too many mailboxes; with the verdict 452 4.3.1 where the disk is full
 //
 // A database that is away, and a commit of unknown outcome, are UNAVAILABLE (package pgdb). What has no code is
@@ -63,11 +63,13 @@ func toStatus(err error) error {
 		code = codes.NotFound
 	case errors.Is(err, index.ErrExists):
 		code = codes.AlreadyExists
-	case errors.Is(err, index.ErrRefused), errors.Is(err, index.ErrKeywords), errors.Is(err, index.ErrUIDs), errors.Is(err, index.ErrCondemned),
+	case errors.Is(err, index.ErrRefused), errors.Is(err, index.ErrUIDs), errors.Is(err, index.ErrCondemned),
 		errors.Is(err, index.ErrNoMessage), errors.Is(err, index.ErrDropping):
 		code = codes.FailedPrecondition
 	case errors.Is(err, index.ErrOverQuota), errors.Is(err, index.ErrMailboxes), errors.Is(err, index.ErrACL):
 		code = codes.ResourceExhausted
+	case errors.Is(err, index.ErrKeywords):
+		return reply.Permanent(554, "5.2.0", "mailbox has no room for another keyword").Because(err)
 	case errors.Is(err, index.ErrFull), errors.Is(err, blob.ErrFull):
 		return reply.Transient(452, "4.3.1", "insufficient storage").Because(err)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

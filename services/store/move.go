@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/mailfarm/mailfarm/internal/acl"
+	"github.com/mailfarm/mailfarm/internal/index"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
@@ -24,14 +25,7 @@ func (s *mailboxes) Move(ctx context.Context, req *storev1.MoveRequest) (*storev
 	if err := s.mayNamed(ctx, req, target, acl.Insert); err != nil {
 		return nil, err
 	}
-	own, err := s.ownBefore(ctx, req, a, box, uids)
-	if err != nil {
-		return nil, err
-	}
-	r, err := s.deps.Mailboxes.Move(ctx, a, box, uids, target)
-	if err == nil {
-		err = s.copied(ctx, req, a, target, &r, own)
-	}
+	r, err := s.copying(ctx, req, index.Copying{Account: a, Source: box, UIDs: uids, Target: target, Move: true})
 	if err != nil {
 		return nil, toStatus(err)
 	}

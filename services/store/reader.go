@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 
 	"github.com/mailfarm/mailfarm/internal/acl"
@@ -20,85 +19,17 @@ func (s *Service) reader(req asked) index.Reader {
 	return index.Reader{Account: mailbox.AccountID(req.GetActor()), Own: s.cfg.PerUserFlags}
 }
 
-// flagOwn gives a reader his own flags on messages that were just filed, which are in the order of uids. It returns the account's
-// MODSEQ after the last change, 0 for none.
-func (s *Service) flagOwn(ctx context.Context, a mailbox.AccountID, box mailbox.ID, reader index.Reader, uids []mailbox.UID, own map[string][]int) (seq mailbox.ModSeq, err error) {
-	for flag, list := range own {
-		var set mailbox.UIDSet
-		for _, i := range list {
-			set = set.Add(uids[i])
-		}
-		r, err := s.deps.Mailboxes.Flag(ctx, index.FlagChange{Account: a, Mailbox: box, UIDs: set, Mode: index.AddFlags, Flags: []string{flag}, Reader: reader})
+// copying copies or moves messages for whoever asks: somebody who is not the owner has his own flags on the copies, and
+// sets none there that he may not (RFC 4314 §4).
+func (s *Service) copying(ctx context.Context, req asked, c index.Copying) (index.CopyResult, error) {
+	if c.Reader = s.reader(req); foreign(req) {
+		have, _, err := s.rightsNamed(ctx, req, c.Target)
 		if err != nil {
-			return seq, err
+			return index.CopyResult{}, err
 		}
-		seq = max(seq, r.ModSeq)
+		c.Deny = kept(have)
 	}
-	return seq, nil
-}
-
-// ownBefore tells, of messages that a reader is about to copy, which have flags that are his own.
-func (s *Service) ownBefore(ctx context.Context, req asked, a mailbox.AccountID, box mailbox.ID, uids mailbox.UIDSet) (map[string]mailbox.UIDSet, error) {
-	reader := s.reader(req)
-	if reader.Account == 0 {
-		return nil, nil
-	}
-	own := map[string]mailbox.UIDSet{}
-	var keywords []string
-	err := s.deps.Mailboxes.Snapshot(ctx, index.SnapshotQuery{Account: a, Mailbox: box, Reader: reader}, func(p *index.Page) error {
-		if p.Mailbox != nil {
-			keywords = p.Mailbox.Keywords
-		}
-		mask := reader.Mask(keywords)
-		var chunk mailbox.Chunk
-		for i := range p.Chunks {
-			if err := chunk.UnpackFlags(&p.Chunks[i]); err != nil {
-				return err
-			}
-			for k, uid := range chunk.UIDs {
-				if chunk.Flags[k]&mask == 0 || !uids.Contains(uid) {
-					continue
-				}
-				for _, flag := range flagTexts(chunk.Flags[k]&mask, keywords) {
-					own[flag] = own[flag].Add(uid)
-				}
-			}
-		}
-		return nil
-	})
-	return own, toStatus(err)
-}
-
-// copied gives a reader his own flags on copies that he made, and takes those from them that he may not set there
-// (RFC 4314 §4).
-func (s *Service) copied(ctx context.Context, req asked, a mailbox.AccountID, target string, r *index.CopyResult, own map[string]mailbox.UIDSet) error {
-	if !foreign(req) || len(r.Copies) == 0 {
-		return nil
-	}
-	have, _, err := s.rightsNamed(ctx, req, target)
-	if err != nil {
-		return err
-	}
-	if keep := kept(have); keep != 0 {
-		done, err := s.deps.Mailboxes.Flag(ctx, index.FlagChange{Account: a, Mailbox: r.Target, UIDs: r.Copies, Mode: index.ReplaceFlags, Keep: ^keep})
-		if err != nil {
-			return err
-		}
-		r.ModSeq = max(r.ModSeq, done.ModSeq)
-	}
-	places := map[string][]int{}
-	i := 0
-	for uid := range r.Source.All() {
-		for flag, set := range own {
-			if set.Contains(uid) && have.Has(right(flag)) {
-				places[flag] = append(places[flag], i)
-			}
-		}
-		i++
-	}
-	seq, err := s.flagOwn(ctx, a, r.Target, s.reader(req), slices.Collect(r.Copies.All()), places)
-	r.ModSeq = max(r.ModSeq, seq)
-	return err
+	return s.deps.Mailboxes.CopyBy(ctx, c)
 }
 
 // unseenMax bounds how many counts are remembered.

@@ -188,3 +188,76 @@ func appendOwnFlags(t *testing.T, s Subject) {
 		}
 	}
 }
+
+// copyOwnFlags: who copies has his own flags on the copies in the same step, and sets none there that he may not.
+func copyOwnFlags(t *testing.T, s Subject) {
+	const owner = 31
+	ctx := t.Context()
+	bob := index.Reader{Account: 1, Own: []string{`\Seen`, "$Later"}}
+	box := s.append(t, owner, index.Inbox, newMessage(100, `\Seen`, "$Work"), newMessage(100, `\Deleted`), newMessage(100)).Mailbox
+	for _, name := range []string{"Team", "Moved", "Full"} {
+		if _, _, err := s.Mailboxes.Create(ctx, owner, name, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	full := newMessage(100)
+	for i := range mailbox.MaxKeywords {
+		full.Flags = append(full.Flags, fmt.Sprintf("k%d", i))
+	}
+	s.append(t, owner, "Full", full)
+	for uid, flag := range map[mailbox.UID]string{2: `\Seen`, 3: "$Later"} {
+		if _, err := s.Mailboxes.Flag(ctx, index.FlagChange{Account: owner, Mailbox: box, UIDs: one(uid), Mode: index.AddFlags, Flags: []string{flag}, Reader: bob}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Nothing of it is there unless all is.
+	s.FailAt(func(step string) error {
+		if step == "copy.before-own" {
+			return errors.New("lost")
+		}
+		return nil
+	})
+	c := index.Copying{Account: owner, Source: box, UIDs: all, Target: "Team", Reader: bob}
+	if _, err := s.Mailboxes.CopyBy(ctx, c); err == nil {
+		t.Error("no error")
+	}
+	s.FailAt(func(string) error { return nil })
+	if m := s.find(t, owner, "Team"); m.Messages != 0 {
+		t.Errorf("half a copy: %+v", m)
+	}
+	wants := func(what string, r index.Reader, want ...mailbox.Flags) {
+		t.Helper()
+		m := s.find(t, owner, c.Target)
+		list, seqs := s.seenBy(t, owner, m.ID, r, 0)
+		for i, f := range want {
+			uid := m.UIDNext - mailbox.UID(len(want)-i)
+			if got := list[len(list)-len(want)+i]; got != fmt.Sprintf("%d %x", uid, uint64(f)) || seqs[uid] > m.HighestModSeq {
+				t.Errorf("%s: %s, MODSEQ %d of %d, want %d %x", what, got, seqs[uid], m.HighestModSeq, uid, uint64(f))
+			}
+		}
+	}
+	work, later := mailbox.KeywordFlag(0), mailbox.KeywordFlag(1)
+	do := func() {
+		t.Helper()
+		if r, err := s.Mailboxes.CopyBy(ctx, c); err != nil || r.Copies.Len() != 3 || r.ModSeq != s.find(t, owner, c.Target).HighestModSeq {
+			t.Errorf("CopyBy: %+v, %v", r, err)
+		}
+	}
+	do()
+	wants("bob copied", bob, work, mailbox.Seen|mailbox.Deleted, later)
+	wants("the owner sees", index.Reader{}, mailbox.Seen|work, mailbox.Deleted, 0)
+	c.Deny = mailbox.Seen | mailbox.Deleted
+	do()
+	wants("bob copied without rights", bob, work, 0, later)
+	wants("the owner sees without rights", index.Reader{}, work, 0, 0)
+	// A keyword without room is left out, of the reader as of the owner.
+	c.Target, c.Deny = "Full", 0
+	do()
+	wants("into a mailbox without room", bob, 0, mailbox.Seen|mailbox.Deleted, 0)
+	c.Target, c.Move = "Moved", true
+	do()
+	wants("bob moved", bob, work, mailbox.Seen|mailbox.Deleted, later)
+	if m := s.find(t, owner, index.Inbox); m.Messages != 0 {
+		t.Errorf("after the move: %+v", m)
+	}
+}

@@ -99,6 +99,7 @@ func Run(t *testing.T, open func(testing.TB) Subject) {
 		{"DeliverIsStale", deliverStale},
 		{"DeliverOverQuota", deliverOverQuota},
 		{"AppendOwnFlags", appendOwnFlags},
+		{"CopyOwnFlags", copyOwnFlags},
 		{"DeliverRepeatedInBatch", deliverRepeated},
 		{"DeliverFailsBetweenSteps", deliverFails},
 		{"DeliverAtOnce", deliverAtOnce},

@@ -182,22 +182,21 @@ func (m *Mailboxes) Append(ctx context.Context, id mailbox.AccountID, name strin
 
 // Copy is index.Mailboxes'.
 func (m *Mailboxes) Copy(ctx context.Context, id mailbox.AccountID, source mailbox.ID, uids mailbox.UIDSet, target string) (index.CopyResult, error) {
-	from := boxKey{id, source}
-	r, err := write(ctx, m.d, load{accounts: one(id), names: []nameKey{{id, target}}, boxes: []boxKey{from}, chunks: &chunksKey{box: from, uids: uids}, copies: true},
-		func(u *unit.Unit, _ *rows) (index.CopyResult, error) { return u.Copy(id, source, uids, target) })
-	if err != nil {
-		return index.CopyResult{}, fmt.Errorf("copy from mailbox %d: %w", source, err)
-	}
-	return r, nil
+	return m.CopyBy(ctx, index.Copying{Account: id, Source: source, UIDs: uids, Target: target})
 }
 
 // Move is index.Mailboxes'.
 func (m *Mailboxes) Move(ctx context.Context, id mailbox.AccountID, source mailbox.ID, uids mailbox.UIDSet, target string) (index.CopyResult, error) {
-	from := boxKey{id, source}
-	r, err := write(ctx, m.d, load{accounts: one(id), names: []nameKey{{id, target}}, boxes: []boxKey{from}, chunks: &chunksKey{box: from, uids: uids}, copies: true},
-		func(u *unit.Unit, _ *rows) (index.CopyResult, error) { return u.Move(id, source, uids, target) })
+	return m.CopyBy(ctx, index.Copying{Account: id, Source: source, UIDs: uids, Target: target, Move: true})
+}
+
+// CopyBy is index.Mailboxes'.
+func (m *Mailboxes) CopyBy(ctx context.Context, c index.Copying) (index.CopyResult, error) {
+	from := boxKey{c.Account, c.Source}
+	r, err := write(ctx, m.d, load{accounts: one(c.Account), names: []nameKey{{c.Account, c.Target}}, boxes: []boxKey{from}, chunks: &chunksKey{box: from, uids: c.UIDs}, copies: true},
+		func(u *unit.Unit, _ *rows) (index.CopyResult, error) { return u.CopyBy(&c) })
 	if err != nil {
-		return index.CopyResult{}, fmt.Errorf("move from mailbox %d: %w", source, err)
+		return index.CopyResult{}, fmt.Errorf("copy from mailbox %d: %w", c.Source, err)
 	}
 	return r, nil
 }

@@ -156,18 +156,19 @@ func (m *Mailboxes) Append(ctx context.Context, id mailbox.AccountID, name strin
 
 // Copy is index.Mailboxes'.
 func (m *Mailboxes) Copy(ctx context.Context, id mailbox.AccountID, source mailbox.ID, uids mailbox.UIDSet, target string) (index.CopyResult, error) {
-	r, err := write(ctx, m.d, func(u *unit.Unit, _ *rows) (index.CopyResult, error) { return u.Copy(id, source, uids, target) })
-	if err != nil {
-		return index.CopyResult{}, fmt.Errorf("copy from mailbox %d: %w", source, err)
-	}
-	return r, nil
+	return m.CopyBy(ctx, index.Copying{Account: id, Source: source, UIDs: uids, Target: target})
 }
 
 // Move is index.Mailboxes'.
 func (m *Mailboxes) Move(ctx context.Context, id mailbox.AccountID, source mailbox.ID, uids mailbox.UIDSet, target string) (index.CopyResult, error) {
-	r, err := write(ctx, m.d, func(u *unit.Unit, _ *rows) (index.CopyResult, error) { return u.Move(id, source, uids, target) })
+	return m.CopyBy(ctx, index.Copying{Account: id, Source: source, UIDs: uids, Target: target, Move: true})
+}
+
+// CopyBy is index.Mailboxes'.
+func (m *Mailboxes) CopyBy(ctx context.Context, c index.Copying) (index.CopyResult, error) {
+	r, err := write(ctx, m.d, func(u *unit.Unit, _ *rows) (index.CopyResult, error) { return u.CopyBy(&c) })
 	if err != nil {
-		return index.CopyResult{}, fmt.Errorf("move from mailbox %d: %w", source, err)
+		return index.CopyResult{}, fmt.Errorf("copy from mailbox %d: %w", c.Source, err)
 	}
 	return r, nil
 }

@@ -1,6 +1,7 @@
 package unit
 
 import (
+	"errors"
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
@@ -19,12 +20,18 @@ func (u *Unit) Append(id mailbox.AccountID, name string, messages []index.Messag
 	if err != nil {
 		return index.AppendResult{}, err
 	}
-	return u.append(b, messages, true)
+	return u.append(b, messages, adding{})
 }
 
-func (u *Unit) append(b *Box, messages []index.Message, needsRoom bool) (r index.AppendResult, err error) {
+// adding tells what an append does not ask for.
+type adding struct {
+	// beyond is about quota. copies leave out keywords without room, for which others fail.
+	beyond, copies bool
+}
+
+func (u *Unit) append(b *Box, messages []index.Message, how adding) (r index.AppendResult, err error) {
 	r = index.AppendResult{Mailbox: b.ID, UIDValidity: b.UIDValidity}
-	if needsRoom {
+	if !how.beyond {
 		var size int64
 		for i := range messages {
 			size += messages[i].VisibleSize()
@@ -54,7 +61,7 @@ func (u *Unit) append(b *Box, messages []index.Message, needsRoom bool) (r index
 			}
 		}
 		flags, err := u.flags(b, m.Flags)
-		if err != nil {
+		if err != nil && !(how.copies && errors.Is(err, index.ErrKeywords)) {
 			return r, err
 		}
 		if err := u.Step("append.before-email"); err != nil {

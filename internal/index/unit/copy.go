@@ -8,22 +8,16 @@ import (
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 )
 
-// Copy makes entries of the same emails at the end of target.
-func (u *Unit) Copy(id mailbox.AccountID, source mailbox.ID, uids mailbox.UIDSet, target string) (index.CopyResult, error) {
-	from, to, err := u.copyBoxes(id, source, target)
+// CopyBy makes entries of the same emails at the end of a mailbox, and takes them out of the source where they move.
+func (u *Unit) CopyBy(q *index.Copying) (index.CopyResult, error) {
+	from, to, err := u.copyBoxes(q.Account, q.Source, q.Target)
 	if err != nil {
 		return index.CopyResult{}, err
 	}
-	return u.copy(from, to, uids, true)
-}
-
-// Move is Copy and a forced Expunge.
-func (u *Unit) Move(id mailbox.AccountID, source mailbox.ID, uids mailbox.UIDSet, target string) (index.CopyResult, error) {
-	from, to, err := u.copyBoxes(id, source, target)
-	if err != nil {
-		return index.CopyResult{}, err
+	if q.Move {
+		return u.move(from, to, q)
 	}
-	return u.move(from, to, uids)
+	return u.copy(from, to, q)
 }
 
 func (u *Unit) copyBoxes(id mailbox.AccountID, source mailbox.ID, target string) (from, to *Box, err error) {
@@ -38,8 +32,8 @@ func (u *Unit) copyBoxes(id mailbox.AccountID, source mailbox.ID, target string)
 	return from, to, err
 }
 
-func (u *Unit) move(from, to *Box, uids mailbox.UIDSet) (index.CopyResult, error) {
-	r, err := u.copy(from, to, uids, false)
+func (u *Unit) move(from, to *Box, q *index.Copying) (index.CopyResult, error) {
+	r, err := u.copy(from, to, q)
 	if err != nil {
 		return r, err
 	}
@@ -48,56 +42,105 @@ func (u *Unit) move(from, to *Box, uids mailbox.UIDSet) (index.CopyResult, error
 	return r, err
 }
 
-// copy adds entries of the emails that uids name in from at the end of to.
-func (u *Unit) copy(from, to *Box, uids mailbox.UIDSet, needsRoom bool) (r index.CopyResult, err error) {
+// copy adds entries of the emails that q names in from at the end of to.
+func (u *Unit) copy(from, to *Box, q *index.Copying) (r index.CopyResult, err error) {
 	r = index.CopyResult{Target: to.ID, UIDValidity: to.UIDValidity, ModSeq: to.Account.ModSeq}
-	entries, err := u.entries(from, uids)
+	entries, own, err := u.entries(from, q)
 	if err != nil || len(entries) == 0 {
 		return r, err
 	}
-	if err := u.checkCopy(from, to, entries, needsRoom); err != nil {
+	if err := u.checkCopy(from, to, entries, !q.Move); err != nil {
 		return r, err
 	}
 	var used mailbox.Flags
-	for _, e := range entries {
-		used |= e.Flags
+	for i, e := range entries {
+		used |= (e.Flags | own[i]) &^ q.Deny
 	}
 	carry, err := u.carry(from, to, used)
 	if err != nil {
 		return r, err
 	}
-	for _, e := range entries {
+	uids := make([]mailbox.UID, 0, len(entries))
+	for i, e := range entries {
 		r.Source = r.Source.Add(e.UID)
-		e.Flags = carry(e.Flags)
+		e.Flags, own[i] = carry(e.Flags&^q.Deny), carry(own[i]&^q.Deny)
 		uid, err := u.add(to, e)
 		if err != nil {
 			return r, err
 		}
-		r.Copies = r.Copies.Add(uid)
+		r.Copies, uids = r.Copies.Add(uid), append(uids, uid)
 	}
+	if err := u.flushBox(to); err != nil {
+		return r, err
+	}
+	if err := u.Step("copy.before-own"); err != nil {
+		return r, err
+	}
+	err = u.flagOwn(to, q.Reader, uids, ownBits(own, to.Keywords))
 	r.ModSeq = to.Account.ModSeq
-	return r, u.flushBox(to)
+	return r, err
 }
 
-// entries reads those entries of a mailbox that are in uids.
-func (u *Unit) entries(b *Box, uids mailbox.UIDSet) (list []mailbox.Entry, err error) {
-	packed, err := u.chunksOf(b, uids)
-	if err != nil {
-		return nil, err
+// ownBits are the flags that each of some messages has for a reader.
+func ownBits(own []mailbox.Flags, keywords []string) (list []ownFlag) {
+	all := mailbox.Flags(0)
+	for _, f := range own {
+		all |= f
 	}
+	for _, name := range all.Names(keywords) {
+		bit, _ := mailbox.FindFlag(name, keywords)
+		o := ownFlag{name: name}
+		for i, f := range own {
+			if f&bit != 0 {
+				o.at = append(o.at, i)
+			}
+		}
+		list = append(list, o)
+	}
+	return list
+}
+
+// entries reads those entries of a mailbox that are copied, and the flags that they have for the reader alone.
+func (u *Unit) entries(b *Box, q *index.Copying) (list []mailbox.Entry, own []mailbox.Flags, err error) {
+	packed, err := u.chunksOf(b, q.UIDs)
+	if err != nil {
+		return nil, nil, err
+	}
+	var rows map[mailbox.UID]*mailbox.Packed
+	if q.Reader.Account != 0 {
+		firsts := make([]mailbox.UID, len(packed))
+		for i := range packed {
+			firsts[i] = packed[i].FirstUID
+		}
+		if rows, err = u.Rows.OwnChunks(b, q.Reader.Account, firsts); err != nil {
+			return nil, nil, fmt.Errorf("read reader's flags: %w", err)
+		}
+	}
+	mask := q.Reader.Mask(b.Keywords)
 	chunk := u.chunk()
 	defer u.chunks.Put(chunk)
 	for i := range packed {
 		if err := chunk.Unpack(&packed[i]); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		for i, uid := range chunk.UIDs {
-			if uids.Contains(uid) {
-				list = append(list, chunk.At(i))
+		var mine mailbox.Chunk
+		if p := rows[packed[i].FirstUID]; p != nil {
+			if err := mine.UnpackFlags(p); err != nil {
+				return nil, nil, err
 			}
 		}
+		for i, uid := range chunk.UIDs {
+			if !q.UIDs.Contains(uid) {
+				continue
+			}
+			var f mailbox.Flags
+			if k, ok := mine.Find(uid); ok {
+				f = mine.Flags[k] & mask
+			}
+			list, own = append(list, chunk.At(i)), append(own, f)
+		}
 	}
-	return list, nil
+	return list, own, nil
 }
 
 func (u *Unit) checkCopy(from, to *Box, entries []mailbox.Entry, needsRoom bool) error {

@@ -42,7 +42,7 @@ func (u *Unit) renameInbox(a *Account, to string) error {
 	if err := u.Rows.CopyAnnotations(target, inbox.ID); err != nil {
 		return fmt.Errorf("copy annotations: %w", err)
 	}
-	_, err = u.move(inbox, target, mailbox.UIDSet{{First: 1, Last: mailbox.MaxUID}})
+	_, err = u.move(inbox, target, &index.Copying{UIDs: mailbox.UIDSet{{First: 1, Last: mailbox.MaxUID}}, Move: true})
 	return err
 }
 
