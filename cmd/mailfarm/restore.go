@@ -69,7 +69,7 @@ func (r *restoring) run(c *cobra.Command, f func(context.Context, *repo.Snapshot
 		out, err := f(c.Context(), snap, backup.RestoreDeps{
 			Store: storev1.NewBackupsClient(conn), Mailboxes: storev1.NewMailboxesClient(conn), Imports: storev1.NewImportsClient(conn),
 			Directory: directoryv1.NewBackupsClient(conn), Names: directoryv1.NewDirectoryClient(conn), Accounts: directoryv1.NewAccountsClient(conn),
-			Removed: directoryv1.NewRemovedAccountsClient(conn), Repo: rep, SkipDamaged: r.skipDamaged,
+			Removed: directoryv1.NewRemovedAccountsClient(conn), Retention: storev1.NewRetentionClient(conn), Repo: rep, SkipDamaged: r.skipDamaged,
 			Say: func(at backup.Restored) {
 				p.say("%d accounts, %d messages, %s", at.Accounts+at.Merged, at.Messages, octets(at.Octets))
 			},
@@ -129,8 +129,8 @@ func (r *restoring) all() *cobra.Command {
 flags and what was deleted and is kept, limits and rules of domains and of all, and the queue.
 
 Accounts that the farm does not have become as they were; IMAP clients go on where they were. Accounts that live get the
-messages and folders that they lack. A rule that the farm has stays as it is, and is told where the backup has it in another
-way. Of the queue nothing goes out before it is released (mailfarm queue release): what
+messages and folders that they lack; their rules and legal holds stay as they are. Where the backup has a rule or a hold that the
+farm does not have, or has in another way, that is told. Of the queue nothing goes out before it is released (mailfarm queue release): what
 was sent since the backup would be sent twice.
 
 A repeat restores nothing twice: one that was cut off is simply given again.`,
@@ -146,6 +146,12 @@ func (r *restoring) account() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "account ADDRESS --from REPOSITORY",
 		Short: "Restore an account, or what it lacks, or its mail into another account",
+		Long: `Restore an account that the farm does not have as it was: with its id and password, UIDs, flags, what was deleted and is kept, rights,
+limits, rules and legal hold. One that lives, or the one of --as, gets the messages and folders that it lacks. Its rights, limits,
+rules of retention and expiry and legal hold stay as they are; where the backup has a rule or a hold that it does not
+have, or has in another way, that is told with the command to set it.
+
+A repeat restores nothing twice: one that was cut off is simply given again.`,
 		Example: `  mailfarm restore account alice@example.org --from /backup/mail
   mailfarm restore account alice@example.org --from /backup/mail --at 3d --as alice.before@example.org`,
 		Args: cobra.ExactArgs(1),

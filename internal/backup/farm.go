@@ -36,11 +36,11 @@ func (r *restore) farm(ctx context.Context, wanted func(*whole.Table, values) bo
 		}
 		is, there := have[rowKey(t, v)]
 		if !there {
-			back = append(back, ruleName(t, v))
+			back = append(back, ruleName(t, v, ""))
 			return true, nil
 		}
 		if d := differences(t, is, v); len(d) > 0 {
-			r.conflict("%s: stays as it is here: %s", ruleName(t, v), strings.Join(d, "; "))
+			r.conflict("%s: stays as it is here: %s", ruleName(t, v, ""), strings.Join(d, "; "))
 		}
 		return false, nil
 	})
@@ -114,11 +114,14 @@ func differences(t *whole.Table, is, was values) (list []string) {
 	return list
 }
 
-// ruleName is what people call a row that belongs to no account.
-func ruleName(t *whole.Table, v values) string {
+// ruleName is what people call a row of an account, or with an empty address one that belongs to none.
+func ruleName(t *whole.Table, v values, address string) string {
 	whose := "all"
 	if d := v.text("domain"); d != "" {
 		whose = "domain " + d
+	}
+	if address != "" {
+		whose = address
 	}
 	if f := v.text("folder"); f != "" {
 		whose += ", folder " + f

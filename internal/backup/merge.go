@@ -56,9 +56,11 @@ type merger struct {
 	merging
 	account uint64
 	// other tells that the account is not the one that the backup was made of.
-	other  bool
-	boxes  map[int64]*box
-	uidls  map[uidOf]string
+	other bool
+	boxes map[int64]*box
+	uidls map[uidOf]string
+	// rules are what the account was under.
+	rules  []rule
 	emails *emailReader
 	// there are emails that the account has, where ids are the same, and live the folders that it has: one that lies in another
 	// folder now was moved there, unless its own folder is gone.
@@ -108,7 +110,7 @@ func (r *restore) merge(ctx context.Context, line accountLine, id uint64, what m
 			return err
 		}
 	}
-	return nil
+	return m.tellRules(ctx, line.Address)
 }
 
 // learn reads which mailboxes there were.
@@ -120,6 +122,8 @@ func (m *merger) learn(ctx context.Context, rows string) error {
 			return m.learnUIDL(fields)
 		case "subscription":
 			subscribed[stringOf(fields, "name")] = true
+		case "legal_hold", "retention_rule", "expire_rule":
+			return m.learnRule(fields)
 		case "mailbox":
 			raw, err := json.Marshal(fields)
 			b := &box{}

@@ -24,7 +24,9 @@ type RestoreDeps struct {
 	Names    directoryv1.DirectoryClient
 	Accounts directoryv1.AccountsClient
 	Removed  directoryv1.RemovedAccountsClient
-	Repo     *repo.Repo
+	// Retention tells the rules and holds of accounts that live; nil where these are not compared.
+	Retention storev1.RetentionClient
+	Repo      *repo.Repo
 	// SkipDamaged files a word in the place of a message whose body is damaged or missing in the repository, where restoring
 	// ends otherwise: another copy of the repository may have it whole.
 	SkipDamaged bool

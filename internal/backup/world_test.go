@@ -97,6 +97,7 @@ func newSiteOn(t *testing.T, rules rulesDB) *site {
 		Log: log, Sharing: s.db.Sharing(), Directory: identities, Imports: s.db.Imports(), Metrics: prometheus.NewRegistry(), Now: time.Now})
 	must(err)
 	boxes.AddBackups(store.BackupDeps{Whole: s.rules.Whole(), Ledger: s.db.Ledger(), Blobs: s.blobs, Directory: identities, Now: time.Now})
+	must(boxes.AddRetention(store.RetentionDeps{Retention: s.db.Retention(), Check: s.db.Retention(), Leases: s.db.Leases(), Log: log, Now: time.Now, Holder: "test"}))
 	all := rpc.NewServer(log)
 	people.Register(all)
 	boxes.Register(all)
@@ -184,7 +185,7 @@ func (s *site) backup(folder string) *backup.Result {
 func (s *site) restoreDeps(r *repo.Repo) backup.RestoreDeps {
 	return backup.RestoreDeps{Store: storev1.NewBackupsClient(s.conn), Mailboxes: s.mailboxes, Imports: storev1.NewImportsClient(s.conn),
 		Directory: directoryv1.NewBackupsClient(s.conn), Names: directoryv1.NewDirectoryClient(s.conn), Accounts: directoryv1.NewAccountsClient(s.conn),
-		Removed: directoryv1.NewRemovedAccountsClient(s.conn), Repo: r, Say: func(backup.Restored) {}}
+		Removed: directoryv1.NewRemovedAccountsClient(s.conn), Retention: storev1.NewRetentionClient(s.conn), Repo: r, Say: func(backup.Restored) {}}
 }
 
 // restore puts all back from the latest backup.
