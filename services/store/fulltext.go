@@ -26,7 +26,8 @@ type FullTextConfig struct {
 	// CompareEvery is how often all emails of an account are compared with its index, so that what was purged leaves it.
 	// Default 6h.
 	CompareEvery time.Duration `yaml:"compare_every"`
-	// Share is how much of one processor the worker takes, percent: it rests accordingly. Default 50.
+	// Share is how much of one processor the worker takes, percent: it rests accordingly, and longer while the process is busy
+	// with other things. Default 50; 100 never rests.
 	Share int `yaml:"share"`
 }
 

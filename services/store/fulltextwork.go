@@ -48,7 +48,8 @@ type textWorker struct {
 
 	// What follows only step uses.
 	swept time.Time
-	spent time.Time         // when the current stretch of work began
+	spent time.Time // when the current stretch of work began
+	load  processLoad
 	last  mailbox.AccountID // the one that had its turn
 
 	mu       sync.Mutex
@@ -357,20 +358,6 @@ func (w *textWorker) tidy(ctx context.Context, a mailbox.AccountID) error {
 		}
 		w.rest(ctx)
 	}
-}
-
-// rest waits so long that the worker takes its share of a processor and no more.
-func (w *textWorker) rest(ctx context.Context) {
-	worked := time.Since(w.spent)
-	if d := min(worked*time.Duration(100-w.cfg.Share)/time.Duration(w.cfg.Share), restMax); d > 0 {
-		t := time.NewTimer(d)
-		defer t.Stop()
-		select {
-		case <-ctx.Done():
-		case <-t.C:
-		}
-	}
-	w.spent = time.Now()
 }
 
 // fullTextMetrics are those of the index.
