@@ -287,13 +287,14 @@ func (a *appender) finish() (reply, error) {
 	if err != nil {
 		return reply{}, appendError(err)
 	}
-	if sel := a.s.sel; sel != nil && uint64(sel.snap.ID) == resp.GetMailbox() {
-		a.s.dirty.Store(true)
-	}
 	b := strconv.AppendUint([]byte("APPENDUID "), uint64(resp.GetUidValidity()), 10)
 	var uids wire.Set
 	for _, uid := range resp.GetUids() {
 		uids = uids.Add(uid)
+	}
+	if sel := a.s.sel; sel != nil && uint64(sel.snap.ID) == resp.GetMailbox() {
+		a.s.dirty.Store(true)
+		a.s.filed(uids)
 	}
 	code := string(wire.AppendSet(append(b, ' '), uids))
 	if a.replaced != 0 {

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"math"
 	"slices"
 	"strconv"
 
@@ -23,6 +24,8 @@ type searchContext struct {
 	tag string
 	uid bool
 	key *search.Key
+	// items are told of messages that are new here and in the result.
+	items []item
 	// criteria are a SORT's, and order is its result, UIDs.
 	criteria []criterion
 	order    []uint32
@@ -62,7 +65,7 @@ func (s *session) beginContext(req *searchRequest, f *found, criteria []criterio
 		s.noUpdate(tag)
 		return
 	}
-	c := &searchContext{tag: tag, uid: req.uid, key: req.key, criteria: criteria, uids: sel.snap.UIDs(f.seqs), modSeq: sel.snap.HighestModSeq}
+	c := &searchContext{tag: tag, uid: req.uid, key: req.key, items: req.items, criteria: criteria, uids: sel.snap.UIDs(f.seqs), modSeq: sel.snap.HighestModSeq}
 	for _, n := range order {
 		if !req.uid {
 			n = uint32(sel.snap.UID(n))
@@ -113,10 +116,10 @@ func (s *session) contextsExpunged(gone wire.Set) {
 	}
 }
 
-// contextsChanged looks at what is new or was changed, and tells what results gain and lose by it.
-func (s *session) contextsChanged() {
+// contextsChanged looks at what is new or was changed, and tells what results gain and lose by it. Messages above known are new.
+func (s *session) contextsChanged(known mailbox.UID) {
 	s.sel.contexts = slices.DeleteFunc(s.sel.contexts, func(c *searchContext) bool {
-		err := s.updateContext(c)
+		err := s.updateContext(c, known)
 		if err != nil {
 			s.log.Warn("result not kept up to date", obs.Error(err))
 			s.noUpdate(c.tag)
@@ -125,7 +128,7 @@ func (s *session) contextsChanged() {
 	})
 }
 
-func (s *session) updateContext(c *searchContext) error {
+func (s *session) updateContext(c *searchContext, known mailbox.UID) error {
 	snap := s.sel.snap
 	changed := snap.ChangedSince(c.modSeq, snap.All())
 	c.modSeq = snap.HighestModSeq
@@ -156,8 +159,22 @@ func (s *session) updateContext(c *searchContext) error {
 			return err
 		}
 	}
+	if err := s.fetchAdded(c, added, known); err != nil {
+		return err
+	}
 	s.tellContext(c, removed, added, order)
 	return nil
+}
+
+// fetchAdded tells what is wanted of new messages that a result gains, before it gains them (RFC 5465 §7). Those that the
+// session filed itself are none.
+func (s *session) fetchAdded(c *searchContext, added wire.Set, known mailbox.UID) error {
+	if len(c.items) == 0 {
+		return nil
+	}
+	fresh := added.Intersect(wire.Set{{First: uint32(known) + 1, Last: math.MaxUint32}}).Less(s.sel.filed)
+	f := &fetcher{s: s, items: c.items, needs: needsOf(c.items)}
+	return f.run(s.sel.snap.Seqs(fresh))
 }
 
 // tellContext writes a change and makes it: the places of what goes are those of before, from the end on, and of what comes

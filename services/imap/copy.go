@@ -49,6 +49,9 @@ func (s *session) copyThese(l *wire.Lexer, uid bool) (reply, error) {
 	}
 	if target == s.sel.name {
 		s.dirty.Store(true)
+		if uids, err := unpackUIDs(resp.GetTargetUids()); err == nil {
+			s.filed(uids)
+		}
 	}
 	code, err := copyUID(resp.GetUidValidity(), resp.GetSourceUids(), resp.GetTargetUids())
 	if err != nil {

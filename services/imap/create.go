@@ -81,6 +81,7 @@ func (s *session) create(l *wire.Lexer) (reply, error) {
 	case err != nil:
 		return reply{}, err
 	}
+	s.made(name, at)
 	return okCode("MAILBOXID ("+mailbox.ObjectID('F', resp.GetMailbox().GetId())+")", ""), nil
 }
 

@@ -25,6 +25,9 @@ func (s *session) delete(l *wire.Lexer) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	if s.following != nil {
+		s.following.removed(name)
+	}
 	if s.sel != nil && s.sel.name == name {
 		s.leave()
 		s.untagged("OK [CLOSED] selected mailbox deleted")

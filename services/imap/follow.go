@@ -259,13 +259,13 @@ func (f *following) findOf(account mailbox.AccountID, ids []uint64) error {
 				m.Name = f.prefixes[account] + m.GetName()
 				m.Subscribed = f.known[m.GetId()].subscribed // that it changed is a notice of the session's own account
 			}
-			if err := f.compare(n); err != nil {
-				return err
-			}
 			boxes = append(boxes, *n)
 		case i < len(ids):
 			f.gone(ids[i])
 		}
+	}
+	if err := f.compareAll(boxes); err != nil {
+		return err
 	}
 	return f.compareNotes(boxes, false)
 }
@@ -279,9 +279,9 @@ func (f *following) list() error {
 	there := make(map[uint64]bool, len(boxes))
 	for i := range boxes {
 		there[boxes[i].GetId()] = true
-		if err := f.compare(&boxes[i]); err != nil {
-			return err
-		}
+	}
+	if err := f.compareAll(boxes); err != nil {
+		return err
 	}
 	for id := range f.known {
 		if !there[id] {
@@ -314,8 +314,35 @@ func (f *following) isSelected(id uint64) bool {
 	return sel != nil && sel.snap.ID == mailbox.ID(id)
 }
 
-// compare tells how a mailbox differs from what the client knows.
-func (f *following) compare(m *node) error {
+// compareAll tells how mailboxes differ from what the client knows.
+func (f *following) compareAll(boxes []node) error {
+	renamed := map[string]string{}
+	for i := range boxes {
+		n := &boxes[i]
+		if was, knew := f.known[n.GetId()]; knew && was.name != n.GetName() {
+			renamed[was.name] = n.GetName()
+		}
+	}
+	for i := range boxes {
+		if err := f.compare(&boxes[i], renamed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// goesAlong tells of a mailbox whose name changed with that of one above it, of which alone is told (RFC 5465 §5.4).
+func goesAlong(from, to string, renamed map[string]string) bool {
+	for i := strings.LastIndex(from, separator); i > 0; i = strings.LastIndex(from[:i], separator) {
+		if above, ok := renamed[from[:i]]; ok && to == above+from[i:] {
+			return true
+		}
+	}
+	return false
+}
+
+// compare tells how a mailbox differs from what the client knows. renamed are all that are looked at whose names changed.
+func (f *following) compare(m *node, renamed map[string]string) error {
 	was, knew := f.known[m.GetId()]
 	now := toldOf(m)
 	if knew && was == now {
@@ -330,7 +357,7 @@ func (f *following) compare(m *node) error {
 	switch {
 	case wanted&mailboxName != 0 && !knew:
 		f.tellList(now.subscribedAttribute(), now.name, "")
-	case wanted&mailboxName != 0 && was.name != now.name:
+	case wanted&mailboxName != 0 && was.name != now.name && !goesAlong(was.name, now.name, renamed):
 		f.tellList(now.subscribedAttribute(), now.name, was.name)
 	case wanted&subscriptionChange != 0 && was.subscribed != now.subscribed:
 		f.tellList(now.subscribedAttribute(), now.name, "")
@@ -392,7 +419,7 @@ func (f *following) tellStatus(n *node, wanted events) error {
 	return f.s.writeStatus(n, items)
 }
 
-// fetchNew tells what is wanted of messages that are new in the selected mailbox.
+// fetchNew tells what is wanted of messages that are new in the selected mailbox, but for those that the session filed itself.
 func (s *session) fetchNew(known mailbox.UID) error {
 	if s.following == nil || s.following.selected == nil || len(s.following.selected.items) == 0 {
 		return nil
@@ -404,5 +431,5 @@ func (s *session) fetchNew(known mailbox.UID) error {
 		return nil
 	}
 	// Reading unasked sets no \Seen.
-	return f.run(wire.Set{{First: first, Last: s.sel.snap.Len()}})
+	return f.run(wire.Set{{First: first, Last: s.sel.snap.Len()}}.Less(s.sel.snap.Seqs(s.sel.filed)))
 }

@@ -49,9 +49,6 @@ func (s *session) parseResync(l *wire.Lexer) *resync {
 		if r.matchSeqs.Count() != r.matchUIDs.Count() {
 			l.Fail("numbers and UIDs do not pair up")
 		}
-		if s.enabled.uidonly {
-			l.Fail(errUIDRequired.text)
-		}
 	}
 	l.Expect(')')
 	return r

@@ -56,6 +56,10 @@ func (s *session) rename(l *wire.Lexer) (reply, error) {
 	default:
 		return reply{}, err
 	}
+	if s.following != nil && from != "INBOX" {
+		s.following.renamed(from, to)
+	}
+	s.made(to, target)
 	if s.sel != nil && from != "INBOX" && (s.sel.name == from || strings.HasPrefix(s.sel.name, from+separator)) {
 		s.sel.name = to + s.sel.name[len(from):]
 	}

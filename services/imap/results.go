@@ -29,6 +29,10 @@ func (req *searchRequest) returns(l *wire.Lexer) {
 			req.save = true
 		case "UPDATE":
 			req.update = true
+			if l.Peek() == ' ' && l.PeekAt(1) == '(' {
+				l.Space()
+				req.items = withFirst(parseItems(l), "UID")
+			}
 			options-- // ALL is told all the same, unless something else is asked for
 		case "CONTEXT":
 			// A hint that the result will be asked for again (RFC 5267 §4.2): what that takes is kept for all anyhow.

@@ -18,8 +18,9 @@ type searchRequest struct {
 	relevancy                  bool
 	// whole: a part of the messages is of no use.
 	whole bool
-	// update keeps the result up to date (RFC 5267 §4.3).
+	// update keeps the result up to date (RFC 5267 §4.3), and items are wanted of new messages in it (RFC 5465 §7).
 	update bool
+	items  []item
 	// in is of which mailbox an answer is told to be, where several are searched.
 	in      *inMailbox
 	partial *window

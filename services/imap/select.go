@@ -36,6 +36,9 @@ func (s *session) open(l *wire.Lexer, readOnly bool) (reply, error) {
 	if l.End(); l.Err() != nil {
 		return reply{}, l.Err()
 	}
+	if s.enabled.uidonly && known != nil && known.matchSeqs != nil {
+		return errUIDRequired, nil // RFC 9586 §3.7
+	}
 	if condstore {
 		s.enabled.condstore = true // what was selected before is of no concern any more
 	}

@@ -29,6 +29,8 @@ type selected struct {
 	// not be told yet. told says that it got MODSEQs since it was last told of that, and lowered that it was told so.
 	heard         mailbox.ModSeq
 	told, lowered bool
+	// filed are messages that the session filed here itself while it asked to be told of new ones: UIDs.
+	filed wire.Set
 	// contexts are results that are kept up to date.
 	contexts []*searchContext
 

@@ -25,5 +25,8 @@ func (s *session) setSubscribed(l *wire.Lexer, on bool) (reply, error) {
 	ctx, cancel := s.call()
 	defer cancel()
 	_, err := s.svc.deps.Mailboxes.Subscribe(ctx, &storev1.SubscribeRequest{Account: uint64(s.account), Actor: uint64(s.account), Name: s.svc.storedName(name), Subscribed: on})
+	if err == nil && s.following != nil {
+		s.following.subscribed(name, on)
+	}
 	return reply{}, err
 }

@@ -63,7 +63,7 @@ func (s *session) advance(to *view.Snapshot, numbered bool, announce func(view.C
 	if len(delta.Changed) > 0 {
 		s.fetchFlags(delta.Changed, true, s.enabled.condstore)
 	}
-	s.contextsChanged()
+	s.contextsChanged(known)
 	if delta.Grown {
 		return s.fetchNew(known)
 	}
