@@ -17,7 +17,7 @@ import (
 var (
 	storySeed  = flag.Int64("story.seed", -1, "play the random history of this seed alone")
 	storySteps = flag.Int("story.steps", 0, "how many steps a random history has; 0: 500, or 200 with -short")
-	storyCount = flag.Int("story.count", 0, "how many random histories are played on each database; 0: 100, or 1 with -short")
+	storyCount = flag.Int("story.count", 0, "how many random histories are played on each database; 0: 200, or 1 with -short")
 )
 
 // inPostgres opens an empty database of the test's cluster.
@@ -35,40 +35,49 @@ func inPostgres(t testing.TB) database {
 // against a small model: after every command the session has been told what the model says it must have been, and no more than
 // it may be. A history that fails is made small and printed; -story.seed plays it again.
 func TestStories(t *testing.T) {
-	for name, open := range map[string]func(testing.TB) database{"sqlite": inSQLite, "postgres": inPostgres} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := startFarmOn(t, open(t), nil)
-			addrs := []string{f.addr, f.another(t)}
-			count, first, length := *storyCount, int64(1), *storySteps
-			if length == 0 {
-				length = 500
-				if testing.Short() {
-					length = 200
-				}
-			}
-			switch {
-			case *storySeed >= 0:
-				count, first = 1, *storySeed
-			case count == 0 && testing.Short():
-				count = 1
-			case count == 0:
-				count = 100
-			}
-			total := 0
-			for seed := first; seed < first+int64(count); seed++ {
-				steps := story(seed, length)
-				total += len(steps)
-				fault := play(t, f, addrs, steps)
-				if fault == "" {
-					continue
-				}
-				steps, fault = shrink(steps, fault, func(s []step) string { return play(t, f, addrs, s) })
-				t.Fatalf("seed %d (-story.seed %[1]d): %s\nafter:\n%s", seed, fault, strings.Join(texts(steps), "\n"))
-			}
-			t.Logf("%d steps", total)
-		})
+	count, first, length := *storyCount, int64(1), *storySteps
+	if length == 0 {
+		length = 500
+		if testing.Short() {
+			length = 200
+		}
 	}
+	switch {
+	case *storySeed >= 0:
+		count, first = 1, *storySeed
+	case count == 0 && testing.Short():
+		count = 1
+	case count == 0:
+		count = 200
+	}
+	const together = 100 // histories after one another; several such rows are played at once
+	for name, open := range map[string]func(testing.TB) database{"sqlite": inSQLite, "postgres": inPostgres} {
+		for from := first; from < first+int64(count); from += together {
+			to := min(from+together, first+int64(count)) - 1
+			t.Run(fmt.Sprintf("%s/%d-%d", name, from, to), func(t *testing.T) {
+				t.Parallel()
+				playStories(t, open(t), from, to, length)
+			})
+		}
+	}
+}
+
+// playStories plays the histories of some seeds.
+func playStories(t *testing.T, db database, from, to int64, length int) {
+	f := startFarmOn(t, db, nil)
+	addrs := []string{f.addr, f.another(t)}
+	total := 0
+	for seed := from; seed <= to; seed++ {
+		steps := story(seed, length)
+		total += len(steps)
+		fault := play(t, f, addrs, steps)
+		if fault == "" {
+			continue
+		}
+		steps, fault = shrink(steps, fault, func(s []step) string { return play(t, f, addrs, s) })
+		t.Fatalf("seed %d (-story.seed %[1]d): %s\nafter:\n%s", seed, fault, strings.Join(texts(steps), "\n"))
+	}
+	t.Logf("%d steps", total)
 }
 
 // step is what one session does; its numbers are taken modulo what there is, so that a history stays one with steps left out.
