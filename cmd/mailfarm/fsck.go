@@ -25,12 +25,13 @@ func newFsck() *cobra.Command {
 		Use:   "fsck [ACCOUNT…]",
 		Short: "Check mailboxes against their messages and bodies; exit status 1 if damage is left",
 		Long: `Check, while mail goes on, that every entry of every mailbox has its message, that every message has its frame in the blob
-store, that counters are right, that what is kept for undelete is there, and that nothing lies around that no folder names.
+store, that counters are right, that what is kept for undelete is there, and that nothing lies around that no folder names, or
+that a folder has which is not there itself.
 Without ACCOUNT all accounts are looked through, and then every accepted recipient is accounted for, by what the blob store, the
 ledger and the mailboxes hold: see "mailfarm audit". With --bodies that too looks again at what was found settled before.
 
 --bodies reads all bodies too and compares their digests. --repair counts counters anew, makes part indexes anew, and files
-messages that nothing names in the folder "Recovered"; it removes nothing, so that what cannot be mended stays and is told.
+messages that nothing names, or whose folder is lost, in the folder "Recovered"; it removes nothing, so that what cannot be mended stays and is told.
 
 The exit status is 0 where all is well or was repaired, 1 where damage is left, 2 after an error. One that was cut off says
 how it goes on.`,

@@ -10,13 +10,40 @@ import (
 type Check interface {
 	// Sums compares, in one snapshot, what rows of an account sum up with what they stand for.
 	Sums(ctx context.Context, account mailbox.AccountID) (Sums, error)
-	// Orphans tells emails behind one that nothing names: no entry, and nothing that is kept. They are at most limit, of so many
-	// emails that were looked at; last is the last of those, and more tells that there are others. Their part indexes are
-	// not read.
-	Orphans(ctx context.Context, account mailbox.AccountID, after mailbox.EmailID, limit int) (orphans []Email, last mailbox.EmailID, more bool, err error)
+	// Orphans tells emails behind one that nothing names: no entry of a mailbox that is there, and nothing that is kept. Whether
+	// a message that was moved is named by having been moved is for moved to say: it should lie where it was moved to, or
+	// have been removed from there. They are at most limit, of so many emails that were looked at; last is the last of
+	// those, and more tells that there are others. Their part indexes are not read.
+	Orphans(ctx context.Context, account mailbox.AccountID, after mailbox.EmailID, limit int, moved bool) (orphans []Email, last mailbox.EmailID, more bool, err error)
+	// Strays tells the mailboxes that have entries and are not there themselves.
+	Strays(ctx context.Context, account mailbox.AccountID) ([]Stray, error)
+	// Refile takes entries away from mailboxes that are not there, of at most limit chunks behind one, and puts them at the end of
+	// a mailbox that is made where it is not there, with their system flags and whatever the limits are. What cannot be read
+	// stays. ErrMailboxes, ErrCondemned: nothing is changed.
+	Refile(ctx context.Context, account mailbox.AccountID, target string, after ChunkID, limit int) (Refiled, error)
 	// Recount writes the counters of an account and its mailboxes as their entries are, raises UIDNEXT and MODSEQs that are
 	// below those that were given, and tells what it changed.
 	Recount(ctx context.Context, account mailbox.AccountID) (mended []string, err error)
+}
+
+// Stray is a mailbox without a row. Messages are the entries that can be read, and Broken the chunks that cannot.
+type Stray struct {
+	Mailbox  mailbox.ID
+	Messages int
+	Broken   int
+}
+
+// ChunkID names a chunk within its account.
+type ChunkID struct {
+	Mailbox  mailbox.ID
+	FirstUID mailbox.UID
+}
+
+// Refiled is what Refile did: Last is the last chunk that was looked at, and More tells that there may be others.
+type Refiled struct {
+	RestoreResult
+	Last ChunkID
+	More bool
 }
 
 // Sums are rows that sum others up, with what they should say.

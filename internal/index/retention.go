@@ -140,6 +140,8 @@ type Restore struct {
 	From       mailbox.ID
 	SpecialUse string
 	Subscribed bool
+	// Anyway: whatever the limits on messages and octets are.
+	Anyway bool
 	// Entries come in the order of their new UIDs. Without any, the mailbox alone is made.
 	Entries []RestoreEntry
 }

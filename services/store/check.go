@@ -22,10 +22,12 @@ import (
 const (
 	// checkRate is how fast bodies are read unless somebody says otherwise, octets a second.
 	checkRate = 32 << 20
+	// checkStrays is how many chunks of mailboxes that are not there are filed elsewhere in one write.
+	checkStrays = 64
 	// checkOrphans is how many emails are looked at in one go, for whether anything names them: for each go all that names
 	// emails is read once. They take some 20 MB.
 	checkOrphans = 500_000
-	// recovered is the folder that messages go to which nothing names.
+	// recovered is the folder that messages go to which nothing names, or whose own folder is not there.
 	recovered = "Recovered"
 )
 
@@ -77,6 +79,8 @@ type checking struct {
 	folder string
 	// counts are findings of the account that counting anew mends.
 	counts []problem
+	// lacking tells that entries of the account are missing, or lie where nobody sees them.
+	lacking bool
 }
 
 // problem is a finding that is not told yet.
@@ -115,7 +119,10 @@ func (w *checking) found(what, detail, repaired string) error {
 
 // account looks through one account. What changes meanwhile is seen whole: each folder is read in one snapshot.
 func (w *checking) account(ctx context.Context, id mailbox.AccountID) error {
-	w.id, w.folder, w.counts = id, "", nil
+	w.id, w.folder, w.counts, w.lacking = id, "", nil, false
+	if err := w.strays(ctx); err != nil {
+		return err
+	}
 	list, _, err := w.deps.Mailboxes.List(ctx, id)
 	if err != nil {
 		return err
@@ -136,7 +143,11 @@ func (w *checking) account(ctx context.Context, id mailbox.AccountID) error {
 	if err := w.sums(ctx); err != nil {
 		return err
 	}
+	// Counting anew comes last: wrong counters tell, also another check when this one was cut off, that entries are missing.
 	if err := w.orphans(ctx); err != nil {
+		return err
+	}
+	if err := w.recount(ctx); err != nil {
 		return err
 	}
 	w.at.Account, w.at.Accounts = uint64(id), w.at.Accounts+1
@@ -193,6 +204,7 @@ func (w *checking) box(ctx context.Context, id mailbox.ID) error {
 		w.counts = append(w.counts, w.problem("counters", "%d messages, %d unseen, %d deleted, %d octets are counted; there are %d, %d, %d, %d",
 			m.Messages, m.Unseen, m.Deleted, m.Size, sum.Messages, sum.Unseen, sum.Deleted, sum.Size))
 	}
+	w.lacking = w.lacking || broken || sum.Messages != m.Messages
 	if err := w.tell(problems, ""); err != nil {
 		return err
 	}
@@ -367,7 +379,7 @@ func (w *checking) kept(ctx context.Context) error {
 	}
 }
 
-// sums looks at what sums up the account, and has all counters counted anew where any is wrong.
+// sums looks at what sums up the account.
 func (w *checking) sums(ctx context.Context) error {
 	sums, err := w.check.Sums(ctx, w.id)
 	if err != nil {
@@ -378,6 +390,12 @@ func (w *checking) sums(ctx context.Context) error {
 			sums.Messages, sums.Size, sums.WantMessages, sums.WantSize, sums.WantKept.Entries, sums.WantKept.Octets, sums.Kept.Entries, sums.Kept.Octets,
 			sums.ModSeq, sums.Highest))
 	}
+	w.lacking = w.lacking || sums.Messages != sums.WantMessages
+	return nil
+}
+
+// recount has all counters counted anew where any is wrong.
+func (w *checking) recount(ctx context.Context) error {
 	if len(w.counts) == 0 || !w.req.GetRepair() {
 		return w.tell(w.counts, "")
 	}
@@ -396,26 +414,88 @@ func (w *checking) sums(ctx context.Context) error {
 	return w.tell(w.counts, "counted anew: "+strings.Join(mended, "; "))
 }
 
-// orphans looks for messages that nothing names, and files them where they are seen.
+// strays looks for entries of folders that are not there, and files them where they are seen.
+func (w *checking) strays(ctx context.Context) error {
+	list, err := w.check.Strays(ctx, w.id)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	w.lacking = true
+	repaired, bad := "", ""
+	if w.req.GetRepair() {
+		filed, gone, err := w.refile(ctx)
+		switch {
+		case beyond(err):
+			bad = ": " + err.Error()
+		case err != nil:
+			return err
+		default:
+			repaired = fmt.Sprintf("%d messages of such folders are filed in %s, without keywords", filed, recovered)
+			if gone > 0 {
+				repaired += fmt.Sprintf("; %d have no row and are lost", gone)
+			}
+		}
+	}
+	for _, s := range list {
+		mended := repaired
+		if s.Broken > 0 {
+			mended = "" // a part of it stays
+		}
+		if err := w.found("stray", fmt.Sprintf("folder %d is not there; it has %d messages, and %d chunks that cannot be read%s", s.Mailbox, s.Messages, s.Broken, bad), mended); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refile tells how many messages were filed, or lay there already, and how many have an entry alone.
+func (w *checking) refile(ctx context.Context) (filed, gone int, err error) {
+	var after index.ChunkID
+	for {
+		r, err := w.check.Refile(ctx, w.id, recovered, after, checkStrays)
+		if err != nil {
+			return filed, gone, err
+		}
+		if len(r.Restored) > 0 {
+			w.changed(w.id, r.ModSeq, r.Mailbox)
+		}
+		filed, gone = filed+len(r.Restored)+len(r.Present), gone+len(r.Gone)
+		if after = r.Last; !r.More {
+			return filed, gone, nil
+		}
+	}
+}
+
+// beyond tells whether there is a reason why nothing can be filed that somebody may take away.
+func beyond(err error) bool {
+	return errors.Is(err, index.ErrMailboxes) || errors.Is(err, index.ErrCondemned) || errors.Is(err, index.ErrUIDs)
+}
+
+// orphans looks for messages that nothing names, and files them where they are seen. Where entries are missing, having been
+// moved counts for nothing: it may be that they are those.
 func (w *checking) orphans(ctx context.Context) error {
 	var after mailbox.EmailID
 	for {
-		list, last, more, err := w.check.Orphans(ctx, w.id, after, checkOrphans)
+		list, last, more, err := w.check.Orphans(ctx, w.id, after, checkOrphans, !w.lacking)
 		if err != nil {
 			return err
 		}
 		for i := range list {
-			repaired := ""
+			repaired, bad := "", ""
 			if w.req.GetRepair() {
-				r, err := w.retention.Retention.Restore(ctx, index.Restore{Account: w.id, Target: recovered, Subscribed: true, Entries: []index.RestoreEntry{
+				r, err := w.retention.Retention.Restore(ctx, index.Restore{Account: w.id, Target: recovered, Subscribed: true, Anyway: true, Entries: []index.RestoreEntry{
 					{Email: list[i].ID, Size: list[i].VisibleSize(), Received: list[i].Received.Unix()}}})
-				if err != nil {
+				switch {
+				case beyond(err):
+					bad = ": " + err.Error()
+				case err != nil:
 					return err
+				default:
+					w.changed(w.id, r.ModSeq, r.Mailbox)
+					repaired = "filed in " + recovered
 				}
-				w.changed(w.id, r.ModSeq, r.Mailbox)
-				repaired = "filed in " + recovered
 			}
-			if err := w.found("orphan", fmt.Sprintf("message %s of %d octets: nothing names it", objectID(list[i].ID), list[i].VisibleSize()), repaired); err != nil {
+			if err := w.found("orphan", fmt.Sprintf("message %s of %d octets: nothing names it%s", objectID(list[i].ID), list[i].VisibleSize(), bad), repaired); err != nil {
 				return err
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/mailfarm/mailfarm/internal/blob/blobtest"
 	"github.com/mailfarm/mailfarm/internal/index"
 	"github.com/mailfarm/mailfarm/internal/index/kept"
+	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/message"
 	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
@@ -83,5 +84,66 @@ func TestRecoveredHasItsVisibleSize(t *testing.T) {
 	}
 	if found := r.check(t, 1, false); len(found) != 0 {
 		t.Errorf("Check after it: %v", found)
+	}
+}
+
+// TestMailThatNobodySees loses the entries of one folder, and another folder: what lay there is filed where it is seen, once.
+func TestMailThatNobodySees(t *testing.T) {
+	r := start(t, store.Config{})
+	for i := range uint64(4) {
+		b := body(1000)
+		r.put(t, 1+i, nil, b, partIndex(t, b))
+	}
+	box := mailbox.ID(r.list(t, 1)["INBOX"].GetId())
+	if _, err := r.db.Mailboxes().Move(t.Context(), 1, box, mailbox.UIDSet{{First: 1, Last: 3}}, "Archive"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.db.Mailboxes().Copy(t.Context(), 1, box, mailbox.UIDSet{{First: 4, Last: 4}}, "Junk"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.db.Mailboxes().Expunge(t.Context(), 1, box, mailbox.UIDSet{{First: 4, Last: 4}}, true); err != nil {
+		t.Fatal(err)
+	}
+	r.spoil(t, "DELETE FROM chunk WHERE account = 1 AND mailbox = (SELECT mailbox FROM mailbox WHERE account = 1 AND name = 'Archive')")
+	r.spoil(t, "DELETE FROM mailbox WHERE account = 1 AND name = 'Junk'")
+	if found := r.check(t, 1, false); len(found) < 5 {
+		t.Errorf("Check without repair: %v", found)
+	}
+	what := map[string]int{}
+	for _, f := range r.check(t, 1, true) {
+		if f.GetRepaired() == "" {
+			t.Errorf("not repaired: %v", f)
+		}
+		what[f.GetWhat()]++
+	}
+	if what["stray"] != 1 || what["orphan"] != 3 || what["counters"] == 0 {
+		t.Errorf("found %v", what)
+	}
+	if n := r.list(t, 1)["Recovered"].GetMessages(); n != 4 {
+		t.Errorf("%d messages were recovered of 4", n)
+	}
+	if found := r.check(t, 1, false); len(found) != 0 {
+		t.Errorf("Check after it: %v", found)
+	}
+}
+
+// TestMovedAndExpungedStaysGone purges what was expunged where it had been moved to before the move itself: nothing is damaged.
+func TestMovedAndExpungedStaysGone(t *testing.T) {
+	r := start(t, store.Config{})
+	b := body(1000)
+	r.put(t, 1, nil, b, partIndex(t, b))
+	all := mailbox.UIDSet{{First: 1, Last: 9}}
+	if _, err := r.db.Mailboxes().Move(t.Context(), 1, mailbox.ID(r.list(t, 1)["INBOX"].GetId()), all, "Trash"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.db.Mailboxes().Expunge(t.Context(), 1, mailbox.ID(r.list(t, 1)["Trash"].GetId()), all, true); err != nil {
+		t.Fatal(err)
+	}
+	rules := index.Rules{Now: time.Now().Add(48 * time.Hour), Keep: 1000 * time.Hour, Folders: map[string]time.Duration{"Trash": time.Hour}}
+	if p, _, err := r.db.Retention().Purge(t.Context(), rules, 10); err != nil || p.Rows != 1 {
+		t.Fatalf("Purge: %+v, %v", p, err)
+	}
+	if found := r.check(t, 1, true); len(found) != 0 {
+		t.Errorf("Check: %v", found)
 	}
 }

@@ -1,6 +1,7 @@
 package indextest
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/mailfarm/mailfarm/internal/index"
@@ -20,6 +21,8 @@ type CheckSubject struct {
 func RunCheck(t *testing.T, open func(testing.TB) CheckSubject) {
 	t.Run("Recount", func(t *testing.T) { mend(t, open(t)) })
 	t.Run("Orphans", func(t *testing.T) { orphans(t, open(t)) })
+	t.Run("Moved", func(t *testing.T) { movedOrphans(t, open(t)) })
+	t.Run("Strays", func(t *testing.T) { strays(t, open(t)) })
 	t.Run("Survey", func(t *testing.T) { survey(t, open(t)) })
 }
 
@@ -82,14 +85,14 @@ func orphans(t *testing.T, s CheckSubject) {
 	s.append(t, 8, index.Inbox, newMessage(900))
 	s.expunge(t, 7, box, one(2))
 	want := s.look(t, 7, other).entries()[0].Email
-	if list, _, more, err := s.Check.Orphans(ctx, 7, 0, 100); err != nil || len(list) != 0 || more {
+	if list, _, more, err := s.Check.Orphans(ctx, 7, 0, 100, true); err != nil || len(list) != 0 || more {
 		t.Errorf("Orphans of what is right: %+v, %v, %v", list, more, err)
 	}
 	s.spoil(t, "DELETE FROM chunk WHERE account = 7 AND emails = (SELECT c.emails FROM chunk c JOIN mailbox m ON m.account = c.account AND m.mailbox = c.mailbox WHERE m.account = 7 AND m.name = 'Archive')")
 	var found []index.Email
 	var after mailbox.EmailID
 	for {
-		list, last, more, err := s.Check.Orphans(ctx, 7, after, 2)
+		list, last, more, err := s.Check.Orphans(ctx, 7, after, 2, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,7 +108,93 @@ func orphans(t *testing.T, s CheckSubject) {
 	if r := s.restore(t, index.Restore{Account: 7, Target: "Recovered", Entries: []index.RestoreEntry{{Email: want, Size: 800}}}); len(r.Restored) != 1 {
 		t.Errorf("Restore: %+v", r)
 	}
-	if list, _, _, err := s.Check.Orphans(ctx, 7, 0, 100); err != nil || len(list) != 0 {
+	if list, _, _, err := s.Check.Orphans(ctx, 7, 0, 100, true); err != nil || len(list) != 0 {
 		t.Errorf("Orphans after it: %+v, %v", list, err)
 	}
+}
+
+// movedOrphans takes the entries of what was moved away: nothing but having been moved names them.
+func movedOrphans(t *testing.T, s CheckSubject) {
+	ctx := t.Context()
+	box := s.append(t, 7, index.Inbox, newMessage(500), newMessage(600), newMessage(700), newMessage(800)).Mailbox
+	if _, err := s.Mailboxes.Move(ctx, 7, box, mailbox.UIDSet{{First: 1, Last: 3}}, "Archive"); err != nil {
+		t.Fatal(err)
+	}
+	archive := s.find(t, 7, "Archive").ID
+	s.expunge(t, 7, archive, one(1))
+	lost := s.look(t, 7, archive).entries()
+	s.spoil(t, fmt.Sprintf("DELETE FROM chunk WHERE account = 7 AND mailbox = %d", archive))
+	if list, _, _, err := s.Check.Orphans(ctx, 7, 0, 100, true); err != nil || len(list) != 0 {
+		t.Errorf("Orphans where having been moved counts: %+v, %v", list, err)
+	}
+	list, _, _, err := s.Check.Orphans(ctx, 7, 0, 100, false)
+	if err != nil || len(list) != 2 || list[0].ID != lost[0].Email || list[1].ID != lost[1].Email {
+		t.Errorf("Orphans: %+v, %v; want those of %+v", list, err, lost)
+	}
+	// The purge takes what was expunged, and leaves what should be in Archive, as long as entries are missing.
+	s.Advance(40 * day)
+	if p := s.purge(t, index.Rules{Keep: 30 * day}); p.Entries != 4 || p.Emails != 1 {
+		t.Errorf("Purge: %+v, want 4 entries and the message that was expunged", p)
+	}
+	if list, _, _, err := s.Check.Orphans(ctx, 7, 0, 100, true); err != nil || len(list) != 2 {
+		t.Errorf("Orphans after the purge: %+v, %v", list, err)
+	}
+}
+
+// strays takes the row of a mailbox away, whose messages are then filed elsewhere.
+func strays(t *testing.T, s CheckSubject) {
+	ctx := t.Context()
+	var list []index.Message
+	for i := range 600 {
+		list = append(list, newMessage(500, []string{`\Seen`, `\Deleted`}[i%2], "$Work"))
+	}
+	box := s.append(t, 7, "Archive", list...).Mailbox
+	kept := s.append(t, 7, index.Inbox, newMessage(500)).Mailbox
+	if _, err := s.Mailboxes.Copy(ctx, 7, kept, all, "Archive"); err != nil {
+		t.Fatal(err)
+	}
+	want := s.look(t, 7, box).entries()
+	s.spoil(t, "DELETE FROM mailbox WHERE account = 7 AND name = 'Archive'")
+	ids := []mailbox.EmailID{want[0].Email}
+	if placed, err := s.Retention.Placed(ctx, 7, ids); err != nil || len(placed) != 0 {
+		t.Errorf("Placed: %v, %v", placed, err)
+	}
+	found, err := s.Check.Strays(ctx, 7)
+	if err != nil || len(found) != 1 || found[0] != (index.Stray{Mailbox: box, Messages: 601}) {
+		t.Errorf("Strays: %+v, %v", found, err)
+	}
+	if orphans, _, _, err := s.Check.Orphans(ctx, 7, 0, 1000, true); err != nil || len(orphans) != 600 {
+		t.Errorf("%d orphans, %v; one of 601 is in INBOX", len(orphans), err)
+	}
+	var after index.ChunkID
+	restored := 0
+	for more := true; more; {
+		r, err := s.Check.Refile(ctx, 7, "Recovered", after, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		restored += len(r.Restored)
+		after, more = r.Last, r.More
+	}
+	got := s.look(t, 7, s.find(t, 7, "Recovered").ID).entries()
+	if restored != 601 || len(got) != 601 {
+		t.Fatalf("%d restored, %d entries", restored, len(got))
+	}
+	for i := range got {
+		g, w := got[i], want[i]
+		if g.Email != w.Email || g.Size != w.Size || g.Received != w.Received || g.Flags != w.Flags&mailbox.Seen {
+			t.Errorf("entry %d: %+v, was %+v", i, g, w)
+		}
+	}
+	if found, err := s.Check.Strays(ctx, 7); err != nil || len(found) != 0 {
+		t.Errorf("Strays after it: %+v, %v", found, err)
+	}
+	if orphans, _, _, err := s.Check.Orphans(ctx, 7, 0, 1000, false); err != nil || len(orphans) != 0 {
+		t.Errorf("Orphans after it: %+v, %v", orphans, err)
+	}
+	// Its counters are the account's still.
+	if _, err := s.Check.Recount(ctx, 7); err != nil {
+		t.Fatal(err)
+	}
+	s.right(t, true)
 }

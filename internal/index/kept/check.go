@@ -24,7 +24,9 @@ const (
 	sumsOfRemoved = `SELECT COALESCE(SUM(entries), 0), COALESCE(SUM(octets), 0) FROM removed WHERE account = $1`
 	fixKept       = `UPDATE kept SET entries = $2, octets = $3 WHERE account = $1`
 	emailsBehind  = `SELECT email FROM email WHERE account = $1 AND email > $2 ORDER BY email LIMIT $3`
-	emailRow      = `SELECT email, size, received_ns, blob_id, overlay FROM email WHERE account = $1 AND email = $2`
+	// The kind is that of what counts for nothing.
+	namedByRemoved = `SELECT emails FROM removed WHERE account = $1 AND kind <> $2`
+	emailRow       = `SELECT email, size, received_ns, blob_id, overlay FROM email WHERE account = $1 AND email = $2`
 )
 
 // Sums is index.Check's.
@@ -73,7 +75,7 @@ func (s *Store) Recount(ctx context.Context, account mailbox.AccountID) (mended 
 }
 
 // Orphans is index.Check's.
-func (s *Store) Orphans(ctx context.Context, account mailbox.AccountID, after mailbox.EmailID, limit int) (orphans []index.Email, last mailbox.EmailID, more bool, err error) {
+func (s *Store) Orphans(ctx context.Context, account mailbox.AccountID, after mailbox.EmailID, limit int, moved bool) (orphans []index.Email, last mailbox.EmailID, more bool, err error) {
 	err = s.db.ReadSQL(ctx, func(tx SQL) error {
 		orphans, last, more = nil, after, false
 		set := map[mailbox.EmailID]bool{}
@@ -90,7 +92,7 @@ func (s *Store) Orphans(ctx context.Context, account mailbox.AccountID, after ma
 		if len(set) == 0 {
 			return nil
 		}
-		if err := DropNamed(tx, account, set); err != nil {
+		if err := dropNamed(tx, account, set, moved); err != nil {
 			return err
 		}
 		var args [][]any
@@ -116,4 +118,29 @@ func (s *Store) Orphans(ctx context.Context, account mailbox.AccountID, after ma
 	})
 	slices.SortFunc(orphans, func(a, b index.Email) int { return cmp.Compare(a.ID, b.ID) })
 	return orphans, last, more, wrap(fmt.Sprintf("look for orphans of account %d", account), err)
+}
+
+// dropNamed takes those emails out of a set that something of an account names.
+func dropNamed(tx SQL, account mailbox.AccountID, set map[mailbox.EmailID]bool, moved bool) error {
+	kind := int64(index.Moved)
+	if moved {
+		kind = 0 // none is
+	}
+	for _, q := range []struct {
+		query string
+		args  []any
+	}{
+		{namedByRemoved, []any{int64(account), kind}},
+		{namedByTombstones, []any{int64(account)}},
+		{seenEmails, []any{int64(account)}},
+	} {
+		if err := eachEmails(tx, func(ids []mailbox.EmailID) {
+			for _, e := range ids {
+				delete(set, e)
+			}
+		}, q.query, q.args...); err != nil {
+			return fmt.Errorf("read what names emails: %w", err)
+		}
+	}
+	return nil
 }

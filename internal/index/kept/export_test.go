@@ -19,4 +19,5 @@ const (
 	PurgeLook, PurgeNames, PurgeRow, PurgeEmail = purgeLook, purgeNames, purgeRow, purgeEmail
 	NamedByEntries, NamedByTombstones           = namedByEntries, namedByTombstones
 	RemovedRows, DropState                      = removedRows, dropState
+	StrayChunks, SeenEmails                     = strayChunks, seenEmails
 )

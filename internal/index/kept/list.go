@@ -23,8 +23,9 @@ const (
 		(SELECT COALESCE(SUM(r.entries), 0) FROM removed r WHERE r.account = m.account AND r.mailbox = m.mailbox AND r.kind = 3),
 		(SELECT COALESCE(SUM(r.octets), 0) FROM removed r WHERE r.account = m.account AND r.mailbox = m.mailbox AND r.kind = 3)
 		FROM removed_mailbox m WHERE account = $1 ORDER BY removed_ns DESC, mailbox`
-	allEmails = `SELECT emails FROM chunk WHERE account = $1`
-	keptOf    = `SELECT entries, octets FROM kept WHERE account = $1`
+	// Of chunks whose mailbox is not there nobody sees anything.
+	seenEmails = `SELECT emails FROM chunk c WHERE account = $1 AND EXISTS (SELECT 1 FROM mailbox m WHERE m.account = c.account AND m.mailbox = c.mailbox)`
+	keptOf     = `SELECT entries, octets FROM kept WHERE account = $1`
 )
 
 // Removed is index.Retention's.
@@ -99,7 +100,7 @@ func (s *Store) Placed(ctx context.Context, account mailbox.AccountID, emails []
 					placed[e] = true
 				}
 			}
-		}, allEmails, int64(account))
+		}, seenEmails, int64(account))
 	})
 	return placed, wrap(fmt.Sprintf("read entries of account %d", account), err)
 }

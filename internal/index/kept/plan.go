@@ -25,8 +25,8 @@ const (
 	purgeLook = `SELECT mod_seq, mailbox, part, removed_ns, name, special_use, entries, octets FROM removed
 		WHERE account = $1 AND mod_seq >= $2 AND (mod_seq > $3 OR mod_seq = $4 AND (mailbox > $5 OR mailbox = $6 AND part > $7))
 		ORDER BY mod_seq, mailbox, part LIMIT $8`
-	purgeSeq   = `SELECT mod_seq FROM account WHERE account = $1`
-	purgeNames = `SELECT mod_seq, mailbox, part, emails FROM removed WHERE account = $1`
+	purgeSeq   = `SELECT mod_seq, messages FROM account WHERE account = $1`
+	purgeNames = `SELECT mod_seq, mailbox, part, kind, emails FROM removed WHERE account = $1`
 )
 
 // oldRow is a row of removed without its entries.
@@ -48,6 +48,8 @@ type oldEmail struct {
 // plan is what is to go of an account, as of a MODSEQ: as long as that is the account's, nothing has been named that was not.
 type plan struct {
 	modSeq mailbox.ModSeq
+	// messages is how many entries the account counts.
+	messages int64
 	// rows are in their order.
 	rows []oldRow
 	// emails are those that nothing but rows names, each with the last of those that does, in the order of these.
@@ -60,7 +62,7 @@ type plan struct {
 func (p *purge) makePlan(rows, entries int) (*plan, error) {
 	pl := &plan{}
 	var seq int64
-	if err := p.tx.Each(purgeSeq, func(row unit.Scanner) error { return row.Scan(&seq) }, int64(p.account)); err != nil {
+	if err := p.tx.Each(purgeSeq, func(row unit.Scanner) error { return row.Scan(&seq, &pl.messages) }, int64(p.account)); err != nil {
 		return nil, fmt.Errorf("read account: %w", err)
 	}
 	pl.modSeq = mailbox.ModSeq(seq)
@@ -116,28 +118,37 @@ func (p *purge) choose(pl *plan, rows int, entries int64) error {
 }
 
 // findEmails goes through all that names emails, twice what was removed: the rows' emails first, then what else names them.
+//
+// What was only moved lies elsewhere, or was removed from there and that has come to its end. Where entries are missing it may
+// be that they are those, and then it stays: the check for damage files it.
 func (p *purge) findEmails(pl *plan) error {
-	last := make(map[mailbox.EmailID]int32)
-	each := func(do func(at int, ids []mailbox.EmailID)) error {
+	last := make(map[mailbox.EmailID]int32) // twice the row's place, and 1 where not all was moved
+	each := func(do func(at int, kind index.Kind, ids []mailbox.EmailID)) error {
 		var ids []mailbox.EmailID
 		return p.tx.Each(purgeNames, func(row unit.Scanner) error {
-			var seq, box, part int64
+			var seq, box, part, kind int64
 			var b []byte
-			err := row.Scan(&seq, &box, &part, &b)
+			err := row.Scan(&seq, &box, &part, &kind, &b)
 			if err == nil {
 				ids, err = mailbox.AllEmails(ids[:0], b)
 			}
 			if err == nil {
-				do(pl.at(index.RowID{ModSeq: mailbox.ModSeq(seq), Mailbox: mailbox.ID(box), Part: int(part)}), ids)
+				do(pl.at(index.RowID{ModSeq: mailbox.ModSeq(seq), Mailbox: mailbox.ID(box), Part: int(part)}), index.Kind(kind), ids)
 			}
 			return err
 		}, int64(p.account))
 	}
-	if err := each(func(at int, ids []mailbox.EmailID) {
+	if err := each(func(at int, kind index.Kind, ids []mailbox.EmailID) {
+		if at < 0 {
+			return
+		}
+		removed := int32(0)
+		if kind != index.Moved {
+			removed = 1
+		}
 		for _, e := range ids {
-			if at >= 0 {
-				last[e] = max(last[e], int32(at))
-			}
+			was := last[e]
+			last[e] = max(was>>1, int32(at))<<1 | was&1 | removed
 		}
 	}); err != nil {
 		return fmt.Errorf("read emails: %w", err)
@@ -147,21 +158,28 @@ func (p *purge) findEmails(pl *plan) error {
 			delete(last, e)
 		}
 	}
-	if err := each(func(at int, ids []mailbox.EmailID) {
+	if err := each(func(at int, _ index.Kind, ids []mailbox.EmailID) {
 		if at < 0 {
 			named(ids)
 		}
 	}); err != nil {
 		return fmt.Errorf("read what names emails: %w", err)
 	}
-	for _, query := range []string{namedByTombstones, namedByEntries} {
-		if err := eachEmails(p.tx, named, query, int64(p.account)); err != nil {
-			return fmt.Errorf("read what names emails: %w", err)
-		}
+	if err := eachEmails(p.tx, named, namedByTombstones, int64(p.account)); err != nil {
+		return fmt.Errorf("read what names emails: %w", err)
+	}
+	entries := int64(0)
+	if err := eachEmails(p.tx, func(ids []mailbox.EmailID) {
+		entries += int64(len(ids))
+		named(ids)
+	}, namedByEntries, int64(p.account)); err != nil {
+		return fmt.Errorf("read what names emails: %w", err)
 	}
 	pl.emails = make([]oldEmail, 0, len(last))
 	for id, row := range last {
-		pl.emails = append(pl.emails, oldEmail{int(row), id})
+		if row&1 == 1 || entries == pl.messages {
+			pl.emails = append(pl.emails, oldEmail{int(row >> 1), id})
+		}
 	}
 	slices.SortFunc(pl.emails, func(a, b oldEmail) int { return cmp.Or(cmp.Compare(a.row, b.row), cmp.Compare(a.id, b.id)) })
 	return nil

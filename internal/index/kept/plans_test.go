@@ -19,6 +19,8 @@ var removedLoad = []string{
 	`INSERT INTO email SELECT i % 100 + 1, i, i, 1, i, decode(lpad(to_hex(i), 40, '0'), 'hex'), '', 1, '' FROM generate_series(1, 50000) i`,
 	`INSERT INTO chunk (account, mailbox, first_uid, max_mod_seq, uids, flags, mod_seqs, emails, sizes, received)
 		SELECT i % 100 + 1, 1, i, 1, '', '', '', '', '', '' FROM generate_series(1, 50000) i`,
+	`INSERT INTO mailbox (account, mailbox, name, special_use, uid_validity, uid_next, highest_mod_seq, purged_mod_seq, messages, unseen, deleted,
+		size, recent_uid, keywords) SELECT i % 100 + 1, i, i, '', 1, 1, 1, 1, 0, 0, 0, 0, 1, '' FROM generate_series(1, 50000) i`,
 	`INSERT INTO tombstone SELECT i % 100 + 1, 1, i, '', '', i FROM generate_series(1, 50000) i`,
 	`INSERT INTO dropping SELECT i, 1, 3 FROM generate_series(1000, 50000) i`,
 	`ANALYZE`,
@@ -37,6 +39,8 @@ func TestPlans(t *testing.T) {
 		{"names", kept.PurgeNames, "9", "removed_pkey|removed_by_mod_seq"},
 		{"entries", kept.NamedByEntries, "9", "chunk_pkey"},
 		{"tombstones", kept.NamedByTombstones, "9", "tombstone_pkey"},
+		{"strays", kept.StrayChunks, "9, 0, 0, 0, 256", "chunk_pkey mailbox_pkey|chunk_pkey mailbox_by_name"},
+		{"seen entries", kept.SeenEmails, "9", "chunk_pkey mailbox_pkey|chunk_pkey mailbox_by_name"},
 		{"row", kept.PurgeRow, "7, 1, 40000, 0", "removed_pkey|removed_by_mod_seq"},
 		{"email", kept.PurgeEmail, "7, 106", "email_pkey"},
 		{"list", kept.RemovedRows, "7, 0, 0, 0, 9223372036854775807, 0, 40000, 40000, 40000, 1, 1, 0, 100", "removed_by_mod_seq"},

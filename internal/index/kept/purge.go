@@ -31,9 +31,8 @@ const (
 	purgeNotes = `DELETE FROM annotation WHERE account = $1 AND mailbox = $2`
 	lookAt     = `UPDATE kept SET next_ns = $2, entries = entries - $3, octets = octets - $4 WHERE account = $1`
 
-	// What still names emails.
-	namedByEntries = allEmails
-	namedByRemoved = `SELECT emails FROM removed WHERE account = $1`
+	// What still names emails. Entries of mailboxes that are not there do: they are filed elsewhere once somebody has found them.
+	namedByEntries = `SELECT emails FROM chunk WHERE account = $1`
 	// Expunges of before there was removed.
 	namedByTombstones = `SELECT emails FROM tombstone WHERE account = $1`
 )
@@ -251,20 +250,6 @@ func (p *purge) remove(pl *plan, from, to int, step *purgeStep) error {
 	n, err := DropEmails(p.tx, p.account, emails)
 	step.done.Rows, step.done.Emails = int(rows), int(n)
 	return err
-}
-
-// DropNamed takes those emails out of a set that something of an account names.
-func DropNamed(tx SQL, account mailbox.AccountID, set map[mailbox.EmailID]bool) error {
-	for _, query := range []string{namedByRemoved, namedByTombstones, namedByEntries} {
-		if err := eachEmails(tx, func(ids []mailbox.EmailID) {
-			for _, e := range ids {
-				delete(set, e)
-			}
-		}, query, int64(account)); err != nil {
-			return fmt.Errorf("read what names emails: %w", err)
-		}
-	}
-	return nil
 }
 
 // DropEmails removes emails that nothing names, and tells how many there were.

@@ -24,11 +24,13 @@ func (u *Unit) Restore(q *index.Restore) (r index.RestoreResult, err error) {
 	if err != nil || len(add) == 0 {
 		return r, err
 	}
-	if err := u.room(a, int64(len(add)), size); err != nil {
-		return r, err
-	}
-	if err := u.roomIn([]*Box{b}, nil, int64(len(add)), size); err != nil {
-		return r, err
+	if !q.Anyway {
+		if err := u.room(a, int64(len(add)), size); err != nil {
+			return r, err
+		}
+		if err := u.roomIn([]*Box{b}, nil, int64(len(add)), size); err != nil {
+			return r, err
+		}
 	}
 	if any, err := u.anyCondemned(); err != nil {
 		return r, err

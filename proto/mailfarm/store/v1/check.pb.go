@@ -107,7 +107,7 @@ type CheckFinding struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Account uint64                 `protobuf:"fixed64,1,opt,name=account,proto3" json:"account,omitempty"`
 	Folder  string                 `protobuf:"bytes,2,opt,name=folder,proto3" json:"folder,omitempty"`
-	// what is a word for programs: counters, chunk, order, email, size, part_index, blob, body, kept, orphan.
+	// what is a word for programs: counters, chunk, stray, order, email, size, part_index, blob, body, kept, orphan.
 	What   string `protobuf:"bytes,3,opt,name=what,proto3" json:"what,omitempty"`
 	Detail string `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
 	// repaired tells that it is mended, and how.
