@@ -93,11 +93,11 @@ func date(text string) time.Time {
 
 // body gives a body away, and passes over what is left of it.
 func (c *Conn) body(r *response, bodies bodyFunc) error {
-	b, err := c.peek()
+	announced, err := c.literalNext()
 	if err != nil {
 		return err
 	}
-	if b != '{' && b != '~' {
+	if !announced {
 		v, err := c.value(0)
 		if err != nil || v.isNil {
 			return err

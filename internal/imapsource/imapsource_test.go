@@ -74,6 +74,7 @@ func TestFolders(t *testing.T) {
 			`INBOX+,Sent,a_b/c`},
 		{"prefix found", "", map[string]string{"LIST": "* LIST () \".\" INBOX\n* LIST () \".\" INBOX.x\n* LIST () \".\" INBOX.x.y\nT OK\n"}, `INBOX,x,x/y`},
 		{"no prefix", "", map[string]string{"LIST": "* LIST () \".\" INBOX.x\n* LIST () \".\" z\nT OK\n"}, `INBOX/x,z,INBOX`},
+		{"atoms with a tilde", "", map[string]string{"LIST": "* LIST () \"/\" ~x\n* LIST () \"/\" ~\n* LIST () \"/\" ~{3}\na~b\nT OK\n"}, "~x,~,a~b,INBOX"},
 		{"UTF-7", "", map[string]string{"LIST": "* LIST () \"/\" \"Entw&APw-rfe &- &2D3eAA-\"\n* LIST () \"/\" \"bad &x\"\n* LIST () \"/\" \"raw \xfc\"\nT OK\n"}, "Entwürfe & 😀,bad &x,raw _,INBOX"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

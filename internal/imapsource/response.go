@@ -231,7 +231,10 @@ func (c *Conn) value(depth int) (v value, err error) {
 	case '"':
 		v.text, err = c.quoted()
 		return v, err
-	case '{', '~':
+	}
+	if announced, err := c.literalNext(); err != nil {
+		return v, err
+	} else if announced {
 		n, err := c.literal()
 		if err != nil {
 			return v, err
@@ -273,6 +276,19 @@ func (c *Conn) quoted() (string, error) {
 			return "", fmt.Errorf("%w: a string of more than %d octets", errSyntax, maxString)
 		}
 	}
+}
+
+// literalNext tells whether a literal is announced. One of literal8 begins with "~{"; an atom may begin with "~" alone (RFC 9051 §9).
+func (c *Conn) literalNext() (bool, error) {
+	b, err := c.peek()
+	if err != nil || b != '~' {
+		return b == '{', err
+	}
+	begin, err := c.r.Peek(2)
+	if err != nil {
+		return false, broken(err)
+	}
+	return begin[1] == '{', nil
 }
 
 // literal reads the announcement of one, up to its first octet (RFC 9051 §4.3).
