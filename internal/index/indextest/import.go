@@ -101,6 +101,10 @@ func importNumbers(t *testing.T, s Subject) {
 	q := index.Import{Account: 7, Name: index.Inbox, UIDValidity: v, UIDNext: 5000,
 		Messages: []index.ImportMessage{imported("a", 17), imported("b", 400), imported("c", 399), imported("d", 4711)}}
 	q.Messages[1].UIDL, q.Messages[3].UIDL = "b.400", "d.4711"
+	s.append(t, 7, index.Inbox, newMessage(1000)) // that was here, and is gone
+	if _, err := s.Mailboxes.Expunge(ctx, 7, s.find(t, 7, index.Inbox).ID, one(1), true); err != nil {
+		t.Fatal(err)
+	}
 	before := s.find(t, 7, index.Inbox)
 	r := s.imports(t, q)
 	uids := func(r index.ImportResult) (list []mailbox.UID) {
@@ -163,6 +167,32 @@ func importNumbers(t *testing.T, s Subject) {
 	}
 	if r := s.imports(t, index.Import{Account: 7, Name: "Sent", Create: true, UIDValidity: 1_000_000}); r.Kept || !r.Made || len(r.Messages) != 0 {
 		t.Errorf("of one that is gone: %+v", r)
+	}
+}
+
+// importTree imports a tree from its leaf up, with numbers as low as those that a new account gives: each mailbox has its own again.
+func importTree(t *testing.T, s Subject) {
+	next := s.find(t, 7, "Junk").UIDValidity
+	for _, name := range []string{"Archive", "Drafts", "Sent", "Trash"} {
+		next = max(next, s.find(t, 7, name).UIDValidity)
+	}
+	tree := []struct {
+		name string
+		v    mailbox.UIDValidity
+	}{{"B/x", next + 2}, {"B", next + 5}, {"A/b/c", next + 7}, {"A", next + 6}, {"Low", next + 1}, {"Next", next + 3}, {"A/b", next + 4}}
+	for _, b := range tree {
+		q := index.Import{Account: 7, Name: b.name, Create: true, UIDValidity: b.v, Messages: []index.ImportMessage{imported(b.name, 3)}}
+		if r := s.imports(t, q); !r.Kept || r.UIDValidity != b.v || r.Messages[0].UID != 3 {
+			t.Errorf("%s of UIDVALIDITY %d: %+v", b.name, b.v, r)
+		}
+	}
+	seen := map[mailbox.UIDValidity]string{}
+	for _, b := range tree {
+		box := s.find(t, 7, b.name)
+		if other := seen[box.UIDValidity]; other != "" {
+			t.Errorf("%s and %s have UIDVALIDITY %d", b.name, other, box.UIDValidity)
+		}
+		seen[box.UIDValidity] = b.name
 	}
 }
 

@@ -69,6 +69,7 @@ func Run(t *testing.T, open func(testing.TB) Subject) {
 		{"DomainQuotaAtOnce", domainAtOnce},
 		{"Import", importOnce},
 		{"ImportKeepsNumbers", importNumbers},
+		{"ImportKeepsNumbersOfATree", importTree},
 		{"ImportOverQuota", importQuota},
 		{"ImportIsAllOrNothing", importFails},
 		{"AppendOnce", appendOnce},

@@ -81,6 +81,10 @@ func (u *Unit) importBox(a *Account, q *index.Import, r *index.ImportResult) (*B
 			return nil, err
 		}
 	}
+	// What is made here, those above it too, is to have none of the UIDVALIDITYs that may be kept for what comes with it.
+	if q.UIDValidity <= maxKeptValidity {
+		a.UIDValidity = max(a.UIDValidity, q.UIDValidity)
+	}
 	if b, err = u.createTree(a, q.Name, use); err != nil {
 		return nil, err
 	}
@@ -107,7 +111,8 @@ func (u *Unit) keepValidity(rows ImportRows, b *Box, q *index.Import, r *index.I
 			return nil
 		}
 	}
-	if !r.Made { // nobody has seen that of a new one
+	// One in which no message ever was stands for none, whoever has seen it: it may be another mailbox's.
+	if b.UIDNext > 1 {
 		if err := rows.SpendValidity(b.Account, b.UIDValidity); err != nil {
 			return fmt.Errorf("write UIDVALIDITY: %w", err)
 		}
