@@ -49,8 +49,8 @@ type Archive struct {
 	Format Format
 	// Folders in the order of their names, INBOX first.
 	Folders []*Folder
-	// Doubts are what was found and is no mail.
-	Doubts []Doubt
+	// Doubts are what was found and is no mail; Left is what may be mail and cannot be read.
+	Doubts, Left []Doubt
 
 	fsys    fs.FS
 	dialect mbox.Dialect
@@ -92,8 +92,9 @@ type Reader interface {
 	Numbers() (validity, next uint32)
 	// Kind is what the folder is, for people.
 	Kind() string
-	// Doubts are files beside the messages that could not be read.
+	// Doubts are files beside the messages that could not be read, Left what lies among the messages and is not read.
 	Doubts() []error
+	Left() []Doubt
 	// Notes are, behind the last message, what whoever reads the report should know of those that were read.
 	Notes() []string
 	Close() error
@@ -188,7 +189,8 @@ func (a *Archive) openZip(path string) error {
 	if len(z.File) > maxEntries {
 		return fmt.Errorf("%s: %d files, more than %d", path, len(z.File), maxEntries)
 	}
-	a.fsys = z
+	tree := newZipTree(z.File)
+	a.fsys, a.Doubts, a.Left = tree, tree.doubts, tree.lost
 	if err := a.survey(path); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 
 	"github.com/mailfarm/mailfarm/internal/maildir"
 	"github.com/mailfarm/mailfarm/internal/mbox"
@@ -104,13 +105,18 @@ func (g *guard) Read(p []byte) (int, error) {
 func (r *mboxReader) Kind() string           { return "mbox (" + r.file.Dialect().String() + ")" }
 func (r *mboxReader) Numbers() (v, n uint32) { return r.validity, r.next }
 func (r *mboxReader) Doubts() []error        { return nil }
+func (r *mboxReader) Left() []Doubt          { return nil }
 
-func (r *mboxReader) Notes() []string {
-	if r.removed == 0 {
-		return nil
+func (r *mboxReader) Notes() (list []string) {
+	if r.removed > 0 {
+		list = append(list, fmt.Sprintf("%d messages had been deleted by the program that kept the file, which was not yet compacted: they come with the flag \\Deleted", r.removed))
 	}
-	return []string{fmt.Sprintf("%d messages had been deleted by the program that kept the file, which was not yet compacted: they come with the flag \\Deleted", r.removed)}
+	if n, first := r.file.Passed(); n > 0 {
+		list = append(list, fmt.Sprintf("%d lines look like the begin of a message and are taken for text, the first at octet %d", n, first))
+	}
+	return list
 }
+
 func (r *mboxReader) Close() error { return r.close() }
 
 func (r *mboxReader) Next() (*Message, error) {
@@ -154,8 +160,16 @@ func openMaildir(fsys fs.FS, path string) (Reader, error) {
 func (r *maildirReader) Kind() string           { return "Maildir" }
 func (r *maildirReader) Numbers() (v, n uint32) { return r.folder.UIDValidity, r.folder.UIDNext }
 func (r *maildirReader) Doubts() []error        { return r.folder.Doubts }
-func (r *maildirReader) Notes() []string        { return nil }
-func (r *maildirReader) Close() error           { return nil }
+
+func (r *maildirReader) Left() (list []Doubt) {
+	for _, l := range r.folder.Left {
+		list = append(list, Doubt{path.Join(r.path, l.Path), l.Why})
+	}
+	return list
+}
+
+func (r *maildirReader) Notes() []string { return nil }
+func (r *maildirReader) Close() error    { return nil }
 
 func (r *maildirReader) Next() (*Message, error) {
 	if r.next >= len(r.folder.Messages) {

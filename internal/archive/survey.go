@@ -22,10 +22,11 @@ const (
 
 // survey finds the folders of a tree.
 func (a *Archive) survey(where string) error {
-	if err := a.walk(".", "", 0); err != nil {
+	if _, err := fs.ReadDir(a.fsys, "."); err != nil {
 		return fmt.Errorf("%s: %w", where, err)
 	}
-	if len(a.Folders) == 0 {
+	a.walk(".", "", 0)
+	if len(a.Folders) == 0 && len(a.Left) == 0 {
 		return fmt.Errorf("%s: %w", where, ErrFormat)
 	}
 	slices.SortStableFunc(a.Folders, func(x, y *Folder) int {
@@ -46,6 +47,29 @@ func (a *Archive) doubt(where string, why error) {
 	}
 }
 
+// errDepth is a directory too deep in a tree.
+var errDepth = fmt.Errorf("below more than %d levels", maxDepth)
+
+// leave notes what may be mail and is not read.
+func (a *Archive) leave(where string, why error) {
+	if len(a.Left) < maxDoubts {
+		a.Left = append(a.Left, Doubt{where, why})
+	}
+}
+
+// entries are those of a directory; one that cannot be read is left.
+func (a *Archive) entries(dir string, depth int) []fs.DirEntry {
+	if depth > maxDepth {
+		a.leave(dir, errDepth)
+		return nil
+	}
+	list, err := fs.ReadDir(a.fsys, dir)
+	if err != nil {
+		a.leave(dir, err)
+	}
+	return list
+}
+
 // below is the name of a mailbox below another.
 func below(parent, name string) string {
 	if parent == "" {
@@ -55,53 +79,61 @@ func below(parent, name string) string {
 }
 
 // walk looks into a directory whose folder is called name.
-func (a *Archive) walk(dir, name string, depth int) error {
-	if depth > maxDepth {
-		return fmt.Errorf("%s: more than %d levels", dir, maxDepth)
-	}
+func (a *Archive) walk(dir, name string, depth int) {
 	if maildir.Is(a.fsys, dir) {
-		return a.walkMaildir(dir, name, depth)
+		a.walkMaildir(dir, name, depth)
+		return
 	}
-	entries, err := fs.ReadDir(a.fsys, dir)
-	if err != nil {
-		return err
-	}
+	entries := a.entries(dir, depth)
 	for _, e := range entries {
 		if at := path.Join(dir, e.Name()); e.IsDir() && maildir.Ours(a.fsys, at) && maildir.Is(a.fsys, at) {
-			return a.walkMaildir(dir, name, depth) // an export without INBOX
+			a.walkMaildir(dir, name, depth) // an export without INBOX
+			return
 		}
 	}
 	for _, e := range entries {
 		at := path.Join(dir, e.Name())
 		switch {
 		case e.IsDir():
-			if err := a.walkDir(at, e.Name(), name, depth); err != nil {
-				return err
-			}
+			a.walkDir(at, e.Name(), name, depth)
 		case e.Type().IsRegular():
-			if err := a.file(at, mailboxOf(name, e.Name())); err != nil {
-				return err
-			}
+			a.file(at, mailboxOf(name, e.Name()), false)
+		case e.Type()&fs.ModeSymlink != 0:
+			a.link(at, e.Name())
 		}
 	}
-	return nil
+}
+
+// link leaves a symbolic link: what it leads to may be elsewhere, or here already. Those of Sieve scripts lead to no mail.
+func (a *Archive) link(at, base string) {
+	if strings.HasSuffix(base, ".sieve") || strings.HasPrefix(base, "dovecot") || base == "sieve" || base == "tmp" {
+		return
+	}
+	a.leave(at, maildir.ErrLink)
 }
 
 // walkDir looks into a directory within another that is no Maildir.
-func (a *Archive) walkDir(at, base, parent string, depth int) error {
+func (a *Archive) walkDir(at, base, parent string, depth int) {
 	switch {
 	case base == "__MACOSX" || base == ".imap":
-		return nil // QUIRK: what macOS adds to zip files, and Dovecot's index beside mboxes
+		return // QUIRK: what macOS adds to zip files, and Dovecot's index beside mboxes
 	case strings.HasSuffix(base, ".mbox") && a.isFile(at+"/mbox"):
-		return a.file(at+"/mbox", below(parent, strings.TrimSuffix(base, ".mbox"))) // Apple Mail's
+		a.file(at+"/mbox", below(parent, strings.TrimSuffix(base, ".mbox")), false) // Apple Mail's
+		return
 	case strings.HasSuffix(base, ".sbd"):
 		base = strings.TrimSuffix(base, ".sbd") // Thunderbird's, beside the folder's own file
-	case strings.HasPrefix(base, ".") && strings.HasSuffix(base, ".directory"):
-		base = strings.TrimSuffix(base[1:], ".directory") // KMail's
+	case kmails(base):
+		base = strings.TrimSuffix(base[1:], ".directory")
 	case strings.HasPrefix(base, ".") && maildir.Is(a.fsys, at):
-		return a.walk(at, below(parent, maildir.FolderName(base)), depth+1)
+		a.walk(at, below(parent, maildir.FolderName(base)), depth+1)
+		return
 	}
-	return a.walk(at, below(parent, maildir.DecodeName(base)), depth+1)
+	a.walk(at, below(parent, maildir.DecodeName(base)), depth+1)
+}
+
+// kmails tells of the directory that KMail has for what lies below a folder.
+func kmails(base string) bool {
+	return strings.HasPrefix(base, ".") && strings.HasSuffix(base, ".directory")
 }
 
 func (a *Archive) isFile(at string) bool {
@@ -109,8 +141,14 @@ func (a *Archive) isFile(at string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// walkMaildir takes a Maildir, the Maildir++ folders in it, and Maildirs that lie below it as directories.
-func (a *Archive) walkMaildir(dir, name string, depth int) error {
+func (a *Archive) isDir(at string) bool {
+	info, err := fs.Stat(a.fsys, at)
+	return err == nil && info.IsDir()
+}
+
+// walkMaildir takes a Maildir, the Maildir++ folders in it, and Maildirs that lie below it as directories, however deep: Dovecot
+// makes no Maildir of a level that has no messages of its own.
+func (a *Archive) walkMaildir(dir, name string, depth int) {
 	if a.Format == Auto {
 		a.Format = Maildir
 	}
@@ -123,40 +161,11 @@ func (a *Archive) walkMaildir(dir, name string, depth int) error {
 	if err != nil {
 		a.doubt(path.Join(dir, "subscriptions"), err)
 	}
-	add := func(at, mailbox string) *Folder {
-		f := &Folder{Name: mailbox, Path: at, UIDValidity: maildir.UIDValidity(a.fsys, at), open: func() (Reader, error) { return openMaildir(a.fsys, at) }}
-		a.Folders = append(a.Folders, f)
-		return f
-	}
 	begin := len(a.Folders)
 	if maildir.Is(a.fsys, dir) {
-		add(dir, own)
+		a.addMaildir(dir, own)
 	}
-	var plain []*Folder // those whose directory alone tells the name
-	entries, err := fs.ReadDir(a.fsys, dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		base, at := e.Name(), path.Join(dir, e.Name())
-		if !e.IsDir() || base == "cur" || base == "new" || base == "tmp" || !maildir.Is(a.fsys, at) {
-			continue
-		}
-		if strings.HasPrefix(base, ".") {
-			mailbox, noted, err := maildir.Mailbox(a.fsys, at)
-			if err != nil {
-				a.doubt(at, fmt.Errorf("the folder's name is not kept: %w", err))
-			}
-			f := add(at, below(name, mailbox))
-			if !noted {
-				plain = append(plain, f)
-			}
-			continue
-		}
-		if err := a.walkMaildir(at, below(name, maildir.DecodeName(base)), depth+1); err != nil {
-			return err
-		}
-	}
+	plain := a.inMaildir(dir, name, depth)
 	all := a.Folders[begin:]
 	if top {
 		subscribed = cutPrefix(all, plain, subscribed)
@@ -164,7 +173,48 @@ func (a *Archive) walkMaildir(dir, name string, depth int) error {
 	for _, f := range all {
 		f.Subscribed = f.Subscribed || f.Name == "INBOX" || slices.Contains(subscribed, f.Name)
 	}
-	return nil
+}
+
+func (a *Archive) addMaildir(at, mailbox string) *Folder {
+	f := &Folder{Name: mailbox, Path: at, UIDValidity: maildir.UIDValidity(a.fsys, at), open: func() (Reader, error) { return openMaildir(a.fsys, at) }}
+	a.Folders = append(a.Folders, f)
+	return f
+}
+
+// inMaildir takes what lies in a directory that is one, or that has some below it. plain are Maildir++ folders whose directory alone
+// tells the name.
+func (a *Archive) inMaildir(dir, name string, depth int) (plain []*Folder) {
+	for _, e := range a.entries(dir, depth) {
+		base, at := e.Name(), path.Join(dir, e.Name())
+		messages := base == "cur" || base == "new" || base == "tmp"
+		switch {
+		case e.Type()&fs.ModeSymlink != 0:
+			if !messages || !a.isDir(at) { // within the tree it is read as what it leads to
+				a.link(at, base)
+			}
+		case e.Type().IsRegular():
+			if !strings.HasPrefix(base, "dovecot") {
+				a.file(at, mailboxOf(name, base), true)
+			}
+		case !e.IsDir() || messages && maildir.Is(a.fsys, dir):
+		case strings.HasPrefix(base, ".") && maildir.Is(a.fsys, at):
+			mailbox, noted, err := maildir.Mailbox(a.fsys, at)
+			if err != nil {
+				a.doubt(at, fmt.Errorf("the folder's name is not kept: %w", err))
+			}
+			f := a.addMaildir(at, below(name, mailbox))
+			if !noted {
+				plain = append(plain, f)
+			}
+			a.inMaildir(at, f.Name, depth+1)
+		case kmails(base):
+			a.walkMaildir(at, below(name, maildir.DecodeName(strings.TrimSuffix(base[1:], ".directory"))), depth+1)
+		case strings.HasPrefix(base, "."): // an index, or what a program hides
+		default:
+			a.walkMaildir(at, below(name, maildir.DecodeName(base)), depth+1)
+		}
+	}
+	return plain
 }
 
 // prefix is what some servers have before all folders beside INBOX: it belongs to none of them.
@@ -193,36 +243,37 @@ func cutPrefix(all, plain []*Folder, subscribed []string) []string {
 	return subscribed
 }
 
-// file takes a file if it is an mbox. An empty one is a folder without messages where its name has nothing else to say.
-func (a *Archive) file(at, name string) error {
+// file takes a file if it is an mbox. An empty one is a folder without messages where its name has nothing else to say. Among the
+// files of a Maildir there are many others, and only what begins as an mbox counts.
+func (a *Archive) file(at, name string, inMaildir bool) {
 	f, err := a.fsys.Open(at)
 	if err != nil {
-		a.doubt(at, err)
-		return nil
+		a.leave(at, err)
+		return
 	}
 	defer f.Close()
 	var head [512]byte
 	n, err := io.ReadFull(f, head[:])
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		a.doubt(at, err)
-		return nil
+		a.leave(at, err)
+		return
 	}
-	text := strings.TrimLeft(string(head[:n]), "\r\n")
+	text := strings.TrimLeft(strings.TrimPrefix(string(head[:n]), mbox.ByteOrderMark), "\r\n")
 	switch base := path.Base(at); {
 	case strings.HasSuffix(base, ".mbox"+partSuffix):
-		a.doubt(at, errors.New("not whole: an export was cut off here"))
-		return nil
+		a.leave(at, errors.New("not whole: an export was cut off here"))
+		return
 	case base == journalName:
-		return nil
+		return
 	case strings.HasPrefix(text, "From "):
-	case strings.HasPrefix(base, ".") || strings.HasPrefix(base, "dovecot"):
-		return nil
+	case inMaildir || strings.HasPrefix(base, ".") || strings.HasPrefix(base, "dovecot"):
+		return
 	case n == 0 && !strings.Contains(strings.TrimSuffix(base, ".mbox"), "."):
 	case strings.HasSuffix(base, ".msf") || base == "subscriptions" || base == "courierimapsubscribed":
-		return nil
+		return
 	default:
 		a.doubt(at, mbox.ErrFormat)
-		return nil
+		return
 	}
 	if a.Format == Auto {
 		a.Format = Mbox
@@ -230,7 +281,6 @@ func (a *Archive) file(at, name string) error {
 	folder := a.mboxFolder(at, name)
 	folder.learn(f, head[:n])
 	a.Folders = append(a.Folders, folder)
-	return nil
 }
 
 // learn reads the begin of an mbox, of which some was read already: UIDVALIDITY, and the name where the file's is another one.

@@ -21,6 +21,8 @@ type mboxWriter struct {
 	root    string
 	dialect mbox.Dialect
 	journal *journal
+	// zipped tells that the names go into a zip file.
+	zipped bool
 	// current is the folder that is not closed yet, files are those of all and taken their names.
 	current *mboxFolder
 	files   []string
@@ -49,12 +51,19 @@ const (
 	maxPath      = 2000
 )
 
+// backslash is how a "\" stands in the names of a zip file, whose readers take one for a "/": a run of modified UTF-7.
+const backslash = "&AFw-"
+
 // fileOf is the file of a mailbox; where it would be too long it lies at the top, called much like it, and its first message
 // tells the mailbox, which folder is.
 func (w *mboxWriter) fileOf(mailbox string) (file, folder string) {
 	name := mailbox
-	if maildir.DecodeName(name) != name { // it would be read as another one
+	hidden := w.zipped && strings.Contains(name, `\`)
+	if hidden || maildir.DecodeName(name) != name { // it would be read as another one
 		name = maildir.EncodeName(name)
+	}
+	if hidden {
+		name = strings.ReplaceAll(name, `\`, backslash)
 	}
 	file = strings.ReplaceAll(name, "/", ".sbd/") + ".mbox"
 	fits := len(file) <= maxPath && !w.taken[file]

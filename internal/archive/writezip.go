@@ -29,6 +29,7 @@ func newZipWriter(path string, dialect mbox.Dialect, of string) (*zipWriter, err
 	if err != nil {
 		return nil, err
 	}
+	w.zipped = true
 	return &zipWriter{w, path}, nil
 }
 

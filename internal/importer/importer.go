@@ -59,6 +59,9 @@ func (r *Run) Import(ctx context.Context, a *archive.Archive) (*Report, error) {
 	for _, d := range a.Doubts {
 		report.note(d.Where + ": " + d.Why.Error())
 	}
+	for _, d := range a.Left {
+		report.leave(d.Where, d.Why.Error())
+	}
 	// Those with the highest UIDVALIDITY come first: numbers that the store gives to new mailboxes lie above all of them then.
 	folders := slices.Clone(a.Folders)
 	slices.SortStableFunc(folders, func(x, y *archive.Folder) int { return cmp.Compare(y.UIDValidity, x.UIDValidity) })
@@ -103,13 +106,16 @@ func (r *Run) folder(ctx context.Context, report *Report, f *archive.Folder, tar
 	}
 	src, err := f.Open()
 	if err != nil {
-		report.leave(f.Path, "unreadable: "+err.Error())
+		report.leaveOf(out, f.Path, "unreadable: "+err.Error())
 		return nil
 	}
 	defer src.Close()
 	out.Kind = src.Kind()
 	for _, d := range src.Doubts() {
 		report.note(f.Path + ": " + d.Error())
+	}
+	for _, l := range src.Left() {
+		report.leaveOf(out, l.Where, l.Why.Error())
 	}
 	b := &batch{run: r, report: report, folder: out, src: src, subscribed: f.Subscribed, seen: map[uint64]uint32{}, same: map[uint64]uint32{}}
 	for {
@@ -118,7 +124,7 @@ func (r *Run) folder(ctx context.Context, report *Report, f *archive.Folder, tar
 			break
 		}
 		if err != nil {
-			report.leave(f.Path, "unreadable from here on: "+err.Error())
+			report.leaveOf(out, f.Path, "unreadable from here on: "+err.Error())
 			break
 		}
 		out.Messages++
@@ -160,8 +166,8 @@ func MailboxName(name string) string {
 	return strings.Join(kept, "/")
 }
 
-// maxLevel is the longest level of a name, octets.
-const maxLevel = 200
+// maxLevel is the longest level of a name that the store takes, octets.
+const maxLevel = 255
 
 // shorten makes a level as long as the store takes; two that are not the same stay two.
 func shorten(level string) string {

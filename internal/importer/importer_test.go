@@ -130,6 +130,25 @@ func TestPrefix(t *testing.T) {
 	}
 }
 
+// TestWhatIsNotReadIsLeft: what may be mail and is not read is counted as left, and told with the reason.
+func TestWhatIsNotReadIsLeft(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	write(t, root, map[string]string{"cur/1.a:2,": "Subject: a\n\nx\n", "new/": "", "old": strings.ReplaceAll(from+"Subject: b\n\nx\n", "\n", "\r"),
+		"passed": from + "Subject: c\n\nx\n\n" + from + "no header\n"})
+	check(t, os.Symlink("/elsewhere", filepath.Join(root, ".Linked")))
+	check(t, os.Symlink("1.a:2,", filepath.Join(root, "cur/2.b:2,")))
+	r := startFarm(t, sqlite.Options{}).importAt(t, root, importer.Run{})
+	want := []importer.Left{{Where: ".Linked", Why: "a symbolic link, which is not followed"}, {Where: "cur/2.b:2,", Why: "a symbolic link, which is not followed"},
+		{Where: "old", Why: "unreadable: old: no mbox that is read: its line ends are CR alone"}}
+	if r.Filed != 2 || r.Skipped != 3 || !reflect.DeepEqual(r.Left, want) || r.Folders[0].Skipped != 1 || len(r.Folders) != 3 || r.Folders[1].Skipped != 1 {
+		t.Errorf("%+v", r)
+	}
+	if len(r.Notes) != 1 || r.Notes[0] != fmt.Sprintf("passed: 1 lines look like the begin of a message and are taken for text, the first at octet %d", len(from)+15) {
+		t.Errorf("notes: %q", r.Notes)
+	}
+}
+
 // TestDeletedButNotCompacted: what Thunderbird had deleted comes with a flag, and is told.
 func TestDeletedButNotCompacted(t *testing.T) {
 	t.Parallel()

@@ -177,7 +177,8 @@ func TestExportOfFolders(t *testing.T) {
 func TestHardNames(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat(strings.Repeat("ü", 90)+"/", 19) + "x"
-	names := []string{"INBOX", "INBOX/Sent", "Sent", "INBOX/INBOX", "A.B", "A_B", "A/B", "a&AOk-b", long, long + "y", strings.Repeat("x", 199), strings.Repeat("ü&", 66), strings.Repeat("ü&", 66) + "/x.y"}
+	names := []string{"INBOX", "INBOX/Sent", "Sent", "INBOX/INBOX", "A.B", "A_B", "A/B", "a&AOk-b", long, long + "y", strings.Repeat("x", 199), strings.Repeat("ü&", 66), strings.Repeat("ü&", 66) + "/x.y",
+		strings.Repeat("日", 80), strings.Repeat("日", 85) + "/" + strings.Repeat("é", 127), `a\b`, `a\b/c`}
 	a := startFarm(t, sqlite.Options{})
 	for i, name := range names {
 		f := &storev1.ImportBegin{Mailbox: name, UidValidity: uint32(1_700_000_000 - i), UidNext: 100, Subscribed: i%2 == 0}

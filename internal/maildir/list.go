@@ -154,6 +154,8 @@ func readSubscriptions(fsys fs.FS, dir string) (names []string, err error) {
 				levels[i] = unescapeTabs(levels[i])
 			}
 			names = append(names, strings.Join(levels, "/"))
+		case strings.Contains(line, "/"): // of directories within each other
+			names = append(names, DecodeName(line))
 		default:
 			names = append(names, FolderName(line))
 		}

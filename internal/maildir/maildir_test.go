@@ -44,8 +44,8 @@ func TestRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.UIDValidity != 1234 || f.UIDNext != 900 || len(f.Doubts) != 1 {
-		t.Errorf("UIDVALIDITY %d, UIDNEXT %d, doubts %v", f.UIDValidity, f.UIDNext, f.Doubts)
+	if f.UIDValidity != 1234 || f.UIDNext != 900 || len(f.Doubts) != 0 || len(f.Left) != 1 || f.Left[0].Path != "cur/dir" {
+		t.Errorf("UIDVALIDITY %d, UIDNEXT %d, doubts %v, left %v", f.UIDValidity, f.UIDNext, f.Doubts, f.Left)
 	}
 	want := []struct {
 		uid   uint32

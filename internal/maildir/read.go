@@ -24,18 +24,48 @@ type Folder struct {
 	UIDValidity, UIDNext uint32
 	// Messages come in the order of their UIDs, those without one behind, in the order of their names.
 	Messages []Message
-	// Doubts are what could not be read of the files beside the messages, and files that are no messages.
+	// Doubts are what could not be read of the files beside the messages.
 	Doubts []error
+	// Left are what lies where messages do and is no file.
+	Left []Left
 }
 
-// Is tells whether a directory is a folder.
+// Left is something that is not read; Path is below the folder.
+type Left struct {
+	Path string
+	Why  error
+}
+
+// Is tells whether a directory is a folder: it has cur and new, or one of them with messages. Copies often lack the one that was
+// empty, and zip files have no empty directories at all.
 func Is(fsys fs.FS, dir string) bool {
-	for _, sub := range []string{"cur", "new"} {
-		if info, err := fs.Stat(fsys, join(dir, sub)); err != nil || !info.IsDir() {
-			return false
-		}
+	cur, new := isDir(fsys, join(dir, "cur")), isDir(fsys, join(dir, "new"))
+	switch {
+	case cur && new:
+		return true
+	case cur:
+		return isDir(fsys, join(dir, "tmp")) || hasMessages(fsys, join(dir, "cur"))
+	case new:
+		return hasMessages(fsys, join(dir, "new"))
 	}
-	return true
+	return false
+}
+
+func isDir(fsys fs.FS, dir string) bool {
+	info, err := fs.Stat(fsys, dir)
+	return err == nil && info.IsDir()
+}
+
+// hasMessages tells whether a file is called as messages are: with flags behind, or with the time in front. There may be mboxes in
+// a directory that happens to be called so.
+func hasMessages(fsys fs.FS, dir string) bool {
+	list, err := fs.ReadDir(fsys, dir)
+	return err == nil && slices.ContainsFunc(list, func(e fs.DirEntry) bool {
+		unique, _ := splitName(e.Name())
+		before, after, ok := strings.Cut(unique, ".")
+		timed := ok && before != "" && strings.Trim(before, "0123456789") == "" && after != "mbox" && after != "mbx"
+		return e.Type().IsRegular() && (unique != e.Name() || timed)
+	})
 }
 
 // Subscriptions are the mailboxes that the owner of a Maildir++ tree is subscribed to.
@@ -55,6 +85,9 @@ func Open(fsys fs.FS, dir string) (*Folder, error) {
 		f.Doubts = append(f.Doubts, fmt.Errorf("keywords are not kept: %w", err))
 	}
 	for _, sub := range []string{"cur", "new"} {
+		if !isDir(fsys, join(dir, sub)) {
+			continue
+		}
 		if err := f.list(sub, list.messages, keywords); err != nil {
 			return nil, err
 		}
@@ -80,7 +113,7 @@ func (f *Folder) list(sub string, numbered map[string]known, keywords []string) 
 			continue
 		}
 		if t := e.Type(); !t.IsRegular() {
-			f.Doubts = append(f.Doubts, fmt.Errorf("%s/%s is no file", sub, name))
+			f.leave(sub+"/"+name, t)
 			continue
 		}
 		if len(f.Messages) >= MaxListed {
@@ -91,6 +124,22 @@ func (f *Folder) list(sub string, numbered map[string]known, keywords []string) 
 		f.Messages = append(f.Messages, Message{Path: sub + "/" + name, Flags: flagsOf(letters, keywords), UID: k.uid, UIDL: k.uidl})
 	}
 	return nil
+}
+
+// maxLeft is how many files are told that are left.
+const maxLeft = 10_000
+
+// ErrLink is a symbolic link: it is not followed, wherever it leads.
+var ErrLink = errors.New("a symbolic link, which is not followed")
+
+func (f *Folder) leave(path string, t fs.FileMode) {
+	why := errors.New("no file")
+	if t&fs.ModeSymlink != 0 {
+		why = ErrLink
+	}
+	if len(f.Left) < maxLeft {
+		f.Left = append(f.Left, Left{path, why})
+	}
 }
 
 // ErrCompressed is a file that is compressed in a way that is not known.

@@ -14,8 +14,14 @@ const (
 	maxHead = 4 << 10
 )
 
-// ErrFormat is a file that is no mbox.
-var ErrFormat = errors.New("no mbox: it does not begin with a line \"From …\"")
+// ErrFormat is a file that is no mbox, and ErrCR one that would be, were its line ends others.
+var (
+	ErrFormat = errors.New("no mbox: it does not begin with a line \"From …\"")
+	ErrCR     = errors.New("no mbox that is read: its line ends are CR alone")
+)
+
+// ByteOrderMark is what editors may have put before all text: it is none of the file's.
+const ByteOrderMark = "\ufeff"
 
 // File is a file of messages, read in order. What it holds in memory does not depend on the file.
 type File struct {
@@ -24,6 +30,9 @@ type File struct {
 	dialect Dialect
 	// next is where the next message begins.
 	next int64
+	// passed counts lines much like those that begin messages, which were taken for text, and firstPassed is where the first is.
+	passed      int
+	firstPassed int64
 	// scan is where the last message was read to, so that the next one need not be read again.
 	scan *lines
 }
@@ -55,6 +64,9 @@ func (f *File) Dialect() Dialect { return f.dialect }
 // Offset is where the next message begins, octets: how far the file is read.
 func (f *File) Offset() int64 { return f.next }
 
+// Passed counts the lines so far that are much like one that begins a message and were taken for text, and tells where the first is.
+func (f *File) Passed() (n int, first int64) { return f.passed, f.firstPassed }
+
 // Size is the file's, octets.
 func (f *File) Size() int64 { return f.size }
 
@@ -67,7 +79,16 @@ func (f *File) begin() (int64, error) {
 		if err != nil && err != io.EOF {
 			return 0, err
 		}
+		if at == 0 {
+			var marked bool
+			if line, marked = bytes.CutPrefix(line, []byte(ByteOrderMark)); marked {
+				at = int64(len(ByteOrderMark))
+			}
+		}
 		if bytes.HasPrefix(line, fromPrefix) {
+			if separator, field, found := bytes.Cut(line, []byte("\r")); found && begins(separator) && isField(field) {
+				return 0, ErrCR
+			}
 			return at, nil
 		}
 		if len(bytes.TrimSpace(line)) > 0 || err == io.EOF {
@@ -216,14 +237,16 @@ func (f *File) endsAt(at int64) (next int64, ok bool) {
 	return at + int64(n-len(rest)), true
 }
 
-// findEnd looks for the next line that begins a message: behind an empty line, with a date or bare, and with a header field
-// behind it. The empty line is the file's.
+// findEnd looks for the next line that begins a message. An empty line before it is the file's.
 func (f *File) findEnd(body int64, crlf bool) (end, next int64, err error) {
 	l := f.lines(body)
 	empty, emptyAt := true, body // the header's end counts
 	for {
 		at := l.at
-		if empty && f.separates(l) {
+		if f.separates(l, empty) {
+			if !empty {
+				emptyAt = at
+			}
 			return emptyAt, at, nil
 		}
 		line, err := l.next()
@@ -242,8 +265,10 @@ func (f *File) findEnd(body int64, crlf bool) (end, next int64, err error) {
 	}
 }
 
-// separates tells whether the next line begins a message, and reads nothing away.
-func (f *File) separates(l *lines) bool {
+// separates tells whether the next line begins a message, and reads nothing away: with a header field behind it, and with a sender
+// and a date, or behind an empty line with a date or bare. Writers that quote at all quote the first kind wherever it stands, and
+// there are files without the empty lines: two messages that are one are worse than one that is two.
+func (f *File) separates(l *lines, empty bool) bool {
 	if begin, _ := l.r.Peek(len(fromPrefix)); !bytes.Equal(begin, fromPrefix) {
 		return false
 	}
@@ -252,7 +277,17 @@ func (f *File) separates(l *lines) bool {
 	if !ended {
 		return false
 	}
-	return begins(line) && f.headerAt(l.at+int64(len(line))+1)
+	header := f.headerAt(l.at + int64(len(line)) + 1)
+	sender, _, dated := parseFrom(line)
+	if header && (empty && begins(line) || dated && sender != "") {
+		return true
+	}
+	if dated || header && (empty || begins(line)) {
+		if f.passed++; f.passed == 1 {
+			f.firstPassed = l.at
+		}
+	}
+	return false
 }
 
 // headerAt tells whether a line that can begin a header is somewhere.

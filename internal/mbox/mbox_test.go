@@ -67,6 +67,8 @@ func TestDialects(t *testing.T) {
 		{"text that begins so", from + "A: 1\n\nx\n\nFrom time to time\nI write.\n\nFrom me Sat Nov 21 10:11:12 2026\nno header\n\n" + from + "A: 2\n\ny\n", mbox.RD,
 			[]string{"A: 1\n\nx\n\nFrom time to time\nI write.\n\nFrom me Sat Nov 21 10:11:12 2026\nno header\n", "A: 2\n\ny\n"}},
 		{"empty lines around", "\n\n" + from + "A: 1\n\nx\n\n\n\n" + from + "A: 2\n\ny\n", mbox.RD, []string{"A: 1\n\nx\n\n\n", "A: 2\n\ny\n"}},
+		{"no empty lines between messages", from + "A: 1\n\nx\n" + from + "A: 2\n\ny\n" + from + "A: 3\n", mbox.RD, []string{"A: 1\n\nx\n", "A: 2\n\ny\n", "A: 3\n"}},
+		{"an octet that editors add", mbox.ByteOrderMark + from + "A: 1\n\nx\n\n" + from + "A: 2\n\ny\n\n", mbox.RD, []string{"A: 1\n\nx\n", "A: 2\n\ny\n"}},
 		{"UUCP", from + ">From bob Sat Nov 21 10:00:00 2026 remote from there\nA: 1\n\nx\n", mbox.RD, []string{"A: 1\n\nx\n"}},
 	} {
 		for _, ends := range []string{"LF", "CRLF"} {
@@ -88,6 +90,33 @@ func TestDialects(t *testing.T) {
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("%s, %s: got %q, want %q", tt.name, ends, got, want)
 			}
+		}
+	}
+}
+
+// TestPassed: what is taken for text and looks like the begin of a message is counted; text is not.
+func TestPassed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		text string
+		want int
+	}{
+		"text":                          {"\nFrom time to time\nI write.\nFrom me\nA: b\n>From a@b Sat Nov 21 10:11:12 2026\nA: b\n", 0},
+		"no header behind":              {"\n" + from + "I wrote\n" + from + "\n", 2},
+		"a date of another form":        {"\nFrom a@b 2026-11-21 10:11:12\nA: b\n", 1},
+		"bare without an empty line":    {"From -\nA: b\n", 1},
+		"one that begins a message too": {"I wrote\n" + from + "A: 2\n\n", 0},
+	} {
+		file := from + "A: 1\n\nx\n" + tt.text
+		f, err := mbox.Open(strings.NewReader(file), int64(len(file)), mbox.RD)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for err == nil {
+			_, err = f.Next()
+		}
+		n, first := f.Passed()
+		if err != io.EOF || n != tt.want || n > 0 && !strings.HasPrefix(file[first:], "From ") {
+			t.Errorf("%s: %d lines passed, the first at %d, %v; want %d", name, n, first, err, tt.want)
 		}
 	}
 }
@@ -130,6 +159,14 @@ func TestNoMbox(t *testing.T) {
 		if _, err := mbox.Open(strings.NewReader(file), int64(len(file)), mbox.Auto); !errors.Is(err, mbox.ErrFormat) {
 			t.Errorf("%.20q: got %v, want ErrFormat", file, err)
 		}
+	}
+}
+
+// TestLineEndsOfOldMacs: the reason is told.
+func TestLineEndsOfOldMacs(t *testing.T) {
+	file := strings.ReplaceAll(from+"A: 1\n\nx\n\n"+from+"A: 2\n\ny\n", "\n", "\r")
+	if _, err := mbox.Open(strings.NewReader(file), int64(len(file)), mbox.Auto); !errors.Is(err, mbox.ErrCR) {
+		t.Errorf("got %v, want ErrCR", err)
 	}
 }
 
