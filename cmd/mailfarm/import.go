@@ -33,8 +33,9 @@ four dialects an mbox has, is found out and told.
 Flags, keywords, dates and subscriptions come along; UIDs and UIDVALIDITY too where the folder here has no messages yet, so that
 clients need not download anything again, and the unique ids of POP3 where the source knows them.
 
-A repeat brings nothing twice, also after a kill at any point: one that was cut off is simply given again. Two copies of a
-message in one folder stay two. What was brought before and removed here since stays removed, unless --again is given.
+A repeat brings nothing twice, also after a kill at any point: one that was cut off is simply given again. The same mail in
+another form, as a Maildir that was an mbox, is known for what it is, and so is mail that came into the folder otherwise. Two copies
+of a message in one folder stay two, and so do messages that share a Message-ID and say different things. What was brought before and removed here since stays removed, unless --again is given.
 
 The exit status is 0 where all was brought, 1 where messages were left (the report says which and why), 2 after an error.`,
 		Example: `  mailfarm import alice@example.org /var/mail/alice

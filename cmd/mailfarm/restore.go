@@ -170,6 +170,8 @@ func (r *restoring) folder() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "folder ADDRESS FOLDER --from REPOSITORY",
 		Short: "Restore the messages that a folder lacks, or all that it had into another one",
+		Long: `Restore the messages that a folder of an account that lives lacks, with flags and dates; the folder is made where it is not
+there. With --into all that it had goes to another folder. A repeat restores nothing twice.`,
 		Example: `  mailfarm restore folder alice@example.org Work/2026 --from /backup/mail
   mailfarm restore folder alice@example.org INBOX --from /backup/mail --at "2026-11-20" --into "INBOX of Friday"`,
 		Args: cobra.ExactArgs(2),
@@ -188,6 +190,7 @@ func (r *restoring) message() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "message ADDRESS MESSAGE --from REPOSITORY",
 		Short:   "Restore one message, by its id as `mailfarm restore list` tells it",
+		Long:    "Restore one message into the folder where it was, or --into another. One that is there already is not filed twice.",
 		Example: "  mailfarm restore message alice@example.org MDOnNkgWAAAA --from /backup/mail --into INBOX",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -22,6 +22,14 @@ import (
 func newUndelete() *cobra.Command {
 	d := &door{}
 	c := group("undelete", "Bring back messages, folders and accounts that were deleted")
+	c.Long = `Bring back what people deleted. Messages that were expunged, folders and accounts are kept for the retention time
+("mailfarm retention list"; 14 days where nothing else is said), and for as long as an account is under legal hold ("mailfarm hold").
+
+To look first: "list" tells messages and "folders" deleted folders; "restore --dry-run" counts what would come back. For what is
+older than that, see "mailfarm restore", which goes by a backup.`
+	c.Example = `  mailfarm undelete list alice@example.org --since 3d
+  mailfarm undelete restore alice@example.org --folder Work/2026
+  mailfarm undelete account carol@example.org`
 	d.flags(c)
 	c.AddCommand(undeleteList(d), undeleteFolders(d), undeleteRestore(d), undeleteAccounts(d), undeleteAccount(d))
 	return c
@@ -90,7 +98,7 @@ type removedFilter struct {
 func (f *removedFilter) flags(c *cobra.Command) {
 	c.Flags().StringVar(&f.folder, "folder", "", "only what was in this folder; a deleted one by the name it had")
 	c.Flags().StringVar(&f.since, "since", "", `only what was removed since: "2026-11-21 10:00", or how long ago, as "36h" or "3d"`)
-	c.Flags().StringVar(&f.until, "until", "", "only what was removed before")
+	c.Flags().StringVar(&f.until, "until", "", `only what was removed before: a time as for --since`)
 	c.Flags().StringVar(&f.from, "from", "", "only messages whose sender has this in it")
 	c.Flags().StringVar(&f.subject, "subject", "", "only messages whose subject has this in it")
 	c.Flags().StringSliceVar(&f.messages, "message", nil, "only the messages with these `IDS`, as \"undelete list\" tells them")
@@ -278,7 +286,8 @@ where they were, which is made again where it was deleted, with the flags they h
 With --at a folder comes back as it was then: in a new folder "Restored 2026-11-21 10:00/INBOX", or with --in-place in the
 folder itself, to which what is missing is added.
 
-A repeat restores nothing twice, so that one that was cut off is simply given again.`,
+Messages that lie in some folder, as after a move, are left out unless --all or --message asks for them. A repeat restores nothing
+twice, nor do two at once: one that was cut off is simply given again.`,
 		Example: `  mailfarm undelete restore alice@example.org --message MDOnNkgWAAAA
   mailfarm undelete restore alice@example.org --folder Work/2026
   mailfarm undelete restore alice@example.org --since 2h --dry-run
@@ -406,6 +415,9 @@ func undeleteAccount(d *door) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "account ADDRESS|ID",
 		Short: "Bring a removed account back, with its password and its mail",
+		Long: `Bring an account back that "mailfarm account remove" took away: with its id, password, folders, messages and UIDs, so that clients
+go on where they were. Of several that had one address it is the latest, unless an id is given ("mailfarm undelete accounts"). If
+another account has the address by now, --as gives the old one another.`,
 		Example: `  mailfarm undelete account carol@example.org
   mailfarm undelete account carol@example.org --as carol.old@example.org`,
 		Args: cobra.ExactArgs(1),
