@@ -3,9 +3,12 @@ package sqlitedb_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -159,6 +162,15 @@ func TestReadersAfterTrouble(t *testing.T) {
 		},
 		func(context.Context, func(), *sqlitedb.ReadTx) error { panic("boom") },
 		func(_ context.Context, _ func(), tx *sqlitedb.ReadTx) error {
+			return tx.Lookup(all, nil, func([]driver.Value) error { panic("boom") })
+		},
+		func(_ context.Context, _ func(), tx *sqlitedb.ReadTx) error {
+			return tx.Lookup(all, nil, func([]driver.Value) error { return errors.New("boom") })
+		},
+		func(_ context.Context, _ func(), tx *sqlitedb.ReadTx) error {
+			return tx.Lookup("SELECT nothing", nil, nil)
+		},
+		func(_ context.Context, _ func(), tx *sqlitedb.ReadTx) error {
 			return tx.QueryRow("SELECT nothing").Scan()
 		},
 		func(_ context.Context, _ func(), tx *sqlitedb.ReadTx) error {
@@ -187,6 +199,53 @@ func TestReadersAfterTrouble(t *testing.T) {
 	db.Close()
 	if err := db.Read(t.Context(), func(*sqlitedb.ReadTx) error { return nil }); err == nil {
 		t.Error("a closed database was read")
+	}
+}
+
+// TestLookup: rows come with the types that the columns have, in one snapshot, and their values may be kept.
+func TestLookup(t *testing.T) {
+	db := open(t, filepath.Join(t.TempDir(), "a.db"))
+	for k := range 3 {
+		if err := db.Write(t.Context(), insert(k)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const query = "SELECT k, v, CAST(v AS BLOB), NULL, k + 0.5 FROM t WHERE k >= ? AND v <> ? ORDER BY k"
+	err := db.Read(t.Context(), func(tx *sqlitedb.ReadTx) error {
+		for k := range 2 { // the second time the statement is there
+			var got [][]driver.Value
+			err := tx.Lookup(query, []any{int64(1), "7"}, func(row []driver.Value) error {
+				got = append(got, slices.Clone(row))
+				return nil
+			})
+			want := [][]driver.Value{{int64(1), "1", []byte("1"), nil, 1.5}, {int64(2), "2", []byte("2"), nil, 2.5}}
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("got %v, want %v; %v", got, want, err)
+			}
+			if err := db.Write(t.Context(), insert(10+k)); err != nil {
+				return err
+			}
+		}
+		rows := 0
+		err := tx.Lookup("SELECT k FROM t", nil, func([]driver.Value) error {
+			rows++
+			return io.EOF
+		})
+		if err != io.EOF || rows != 1 {
+			t.Errorf("%d rows, %v; want what the function gave after the first", rows, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	err = db.Read(ctx, func(tx *sqlitedb.ReadTx) error {
+		cancel()
+		return tx.Lookup("SELECT k FROM t", nil, func([]driver.Value) error { return nil })
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
 	}
 }
 

@@ -3,6 +3,8 @@ package sqlitedb
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
+	"io"
 )
 
 // Tx is a write within a group commit. It is valid only inside Write's function.
@@ -89,4 +91,47 @@ func (tx *ReadTx) QueryRow(query string, args ...any) Row {
 		return failedRow{err}
 	}
 	return s.QueryRowContext(tx.ctx, args...)
+}
+
+// Lookup calls each with the rows of a query that finds a few by their keys. It costs a fraction of what Query does, and once
+// begun it goes on to its end whatever becomes of the context: it must be short.
+//
+// args are int64, float64, string, []byte or nil. So are a row's values; each may keep them, but not the slice, and runs no
+// statement. Its error ends the query and is given back.
+func (tx *ReadTx) Lookup(query string, args []any, each func(row []driver.Value) error) error {
+	if err := tx.ctx.Err(); err != nil {
+		return err
+	}
+	named := make([]driver.NamedValue, len(args))
+	for i, v := range args {
+		named[i] = driver.NamedValue{Ordinal: i + 1, Value: v}
+	}
+	r := tx.reader
+	return r.briefly(query, func(s driver.Stmt) (err error) {
+		rows, err := s.(driver.StmtQueryContext).QueryContext(context.Background(), named)
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if closed := rows.Close(); err == nil {
+				err = closed
+			}
+		}()
+		if n := len(rows.Columns()); cap(r.row) < n {
+			r.row = make([]driver.Value, n)
+		} else {
+			r.row = r.row[:n]
+		}
+		for {
+			switch err := rows.Next(r.row); {
+			case err == io.EOF:
+				return nil
+			case err != nil:
+				return err
+			}
+			if err := each(r.row); err != nil {
+				return err
+			}
+		}
+	})
 }

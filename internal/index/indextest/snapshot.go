@@ -2,6 +2,7 @@ package indextest
 
 import (
 	"errors"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"testing"
@@ -125,6 +126,69 @@ func emails(t *testing.T, s Subject) {
 	}
 	if got, err := s.Mailboxes.Emails(t.Context(), 7, nil, true); err != nil || len(got) != 0 {
 		t.Errorf("none: %+v, %v", got, err)
+	}
+}
+
+// emailsAmongOthers asks for emails, some of which are nobody's and some another account's, that lie between others in all
+// densities, and in any order.
+func emailsAmongOthers(t *testing.T, s Subject) {
+	r := rand.New(rand.NewPCG(1, 2))
+	ours := map[mailbox.EmailID]index.Message{}
+	var all []mailbox.EmailID
+	add := func(account mailbox.AccountID, n int) {
+		var list []index.Message
+		for range n {
+			list = append(list, newMessage(400))
+		}
+		entries := s.look(t, account, s.append(t, account, "INBOX", list...).Mailbox).entries()
+		for i, e := range entries[len(entries)-n:] {
+			all = append(all, e.Email)
+			if account == 7 {
+				ours[e.Email] = list[i]
+			}
+		}
+	}
+	for _, others := range []int{0, 1, 3, 40, 1, 90} {
+		for range 6 {
+			add(7, 1+r.IntN(12))
+			if others > 0 {
+				add(8, others)
+			}
+		}
+		add(7, 100)
+	}
+	for i := range len(all) {
+		all = append(all, all[i]+1) // mostly the next one, at times nobody's
+	}
+	slices.Sort(all)
+	all = slices.Compact(all)
+	for range 200 {
+		at := r.IntN(len(all))
+		asked := slices.Clone(all[at:min(len(all), at+1+r.IntN(300))])
+		switch r.IntN(3) {
+		case 0: // as they lie
+		case 1: // every third or so
+			asked = slices.DeleteFunc(asked, func(mailbox.EmailID) bool { return r.IntN(3) > 0 })
+		case 2:
+			asked = append(asked, asked[r.IntN(len(asked))])
+			r.Shuffle(len(asked), func(i, j int) { asked[i], asked[j] = asked[j], asked[i] })
+		}
+		var want []mailbox.EmailID
+		for _, id := range asked {
+			if _, ok := ours[id]; ok {
+				want = append(want, id)
+			}
+		}
+		got, err := s.Mailboxes.Emails(t.Context(), 7, asked, true)
+		if err != nil || len(got) != len(want) {
+			t.Fatalf("asked for %d: got %d, want %d; %v", len(asked), len(got), len(want), err)
+		}
+		for i, e := range got {
+			m := ours[e.ID]
+			if e.ID != want[i] || e.Blob != m.Blob || string(e.PartIndex) != string(m.PartIndex) || !proto.Equal(e.Overlay, m.Overlay) {
+				t.Fatalf("asked for %v: %d is %+v, want %d of %+v", asked, i, e, want[i], m)
+			}
+		}
 	}
 }
 

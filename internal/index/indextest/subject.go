@@ -93,6 +93,7 @@ func Run(t *testing.T, open func(testing.TB) Subject) {
 		{"Snapshot", snapshot},
 		{"Recent", recent},
 		{"Emails", emails},
+		{"EmailsAmongOthers", emailsAmongOthers},
 		{"Counters", counters},
 		{"Conversations", conversations},
 		{"Deliver", deliver},

@@ -172,7 +172,9 @@ func TestPlans(t *testing.T) {
 			"SEARCH chunk USING INDEX sqlite_autoindex_chunk_1 (account=? AND mailbox=? AND first_uid>? AND first_uid<?)", 3},
 		{"mailbox by name", "SELECT " + unit.BoxColumns + " FROM mailbox WHERE account = ? AND name = ?",
 			"SEARCH mailbox USING INDEX mailbox_by_name (account=? AND name=?)", 2},
-		{"emails", emailsQuery + "= ?", "SEARCH email USING INTEGER PRIMARY KEY (rowid=?)", 2},
+		{"one email", emailColumns + emailAlone, "SEARCH email USING INTEGER PRIMARY KEY (rowid=?)", 1},
+		{"a range of emails", emailColumns + emailsRange, "SEARCH email USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)", 3},
+		{"emails", emailColumns + emailsAmong, "SEARCH email USING INTEGER PRIMARY KEY (rowid=?)", amongMax},
 		{"tombstones", "SELECT uids FROM tombstone WHERE account = ? AND mailbox = ? AND mod_seq > ? ORDER BY mod_seq",
 			"SEARCH tombstone USING PRIMARY KEY (account=? AND mailbox=? AND mod_seq>?)", 3},
 	} {
