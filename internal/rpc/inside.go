@@ -17,8 +17,8 @@ import (
 //
 // A call is what it is over gRPC, but for the network: handled in a goroutine that no other call has; the same limits, interceptors and
 // errors; a caller's deadline and cancellation reach the handler, its context's values do not, only metadata. Requests cross
-// encoded, so that what could not reach another process fails here too; responses are copied, so that neither side sees what
-// the other does to a message. What a unary call's handler says of header and trailer is not told, nor are call options
+// encoded, so that what could not reach another process fails here too; responses are copied unless they are Given, so that
+// neither side sees what the other does to a message. What a unary call's handler says of header and trailer is not told, nor are call options
 // heeded. Calls made before Serve wait for it.
 type Inside struct {
 	unary   grpc.UnaryServerInterceptor

@@ -407,6 +407,41 @@ func TestRefused(t *testing.T) {
 	})
 }
 
+// TestGiven: a response that is given arrives as one that is copied, either way; within the process what it points to is the
+// handler's own.
+func TestGiven(t *testing.T) {
+	bothWays(t, func(t *testing.T, serve func(func(grpc.ServiceRegistrar)) grpc.ClientConnInterface) {
+		octets := []byte("octets")
+		conn := serve(func(r grpc.ServiceRegistrar) {
+			storev1.RegisterMailboxesServer(r, &handlers{snapshot: func(_ *storev1.SnapshotRequest, s grpc.ServerStreamingServer[storev1.SnapshotResponse]) error {
+				for range 2 {
+					if err := s.SendMsg(rpc.Given(&storev1.SnapshotResponse{Expunged: octets, Done: true})); err != nil {
+						return err
+					}
+				}
+				return s.SendMsg(rpc.Given(&storev1.SnapshotResponse{Expunged: make([]byte, rpc.MaxMessage+1)}))
+			}})
+		})
+		stream, err := storev1.NewMailboxesClient(conn).Snapshot(t.Context(), &storev1.SnapshotRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, inside := conn.(*rpc.Inside)
+		for range 2 {
+			got, err := stream.Recv()
+			if err != nil || string(got.GetExpunged()) != "octets" || !got.GetDone() {
+				t.Fatalf("got %v, %v", got, err)
+			}
+			if same := &got.GetExpunged()[0] == &octets[0]; same != inside {
+				t.Errorf("not copied: %t, within the process: %t", same, inside)
+			}
+			got.Expunged = nil // the message itself is the caller's
+		}
+		_, err = stream.Recv()
+		want(t, "too large", err, codes.ResourceExhausted)
+	})
+}
+
 // TestInsideBeginsAndEnds: calls wait for Serve, and end with Close.
 func TestInsideBeginsAndEnds(t *testing.T) {
 	conn := rpc.NewInside(slog.New(slog.DiscardHandler), nil)

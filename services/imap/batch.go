@@ -108,12 +108,12 @@ func (m *mails) produce(w *walk, take func(*view.Columns, int, int) view.Columns
 			}
 		}
 		if len(ids) > 0 {
-			byID, err := m.load(ids, w.index, w.along(b))
+			found, err := m.load(ids, w.index, w.along(b))
 			if err != nil {
 				return err
 			}
 			for i := range b.rows {
-				b.rows[i].mail = byID[ids[i]]
+				b.rows[i].mail = found[i]
 			}
 		}
 		return hand(b)

@@ -42,7 +42,7 @@ func (m *mails) addKeys(run keys.Run, cols *view.Columns, missing []int, records
 	for k, i := range missing {
 		ids[k] = uint64(cols.Emails[i])
 	}
-	byID, err := m.load(ids, true, 0)
+	found, err := m.load(ids, true, 0)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (m *mails) addKeys(run keys.Run, cols *view.Columns, missing []int, records
 		var sources []keys.Source
 		for ; n < len(missing) && keys.NumberOf(cols.UIDs[missing[n]]) == run.Number; n++ {
 			i := missing[n]
-			mail := byID[uint64(cols.Emails[i])]
+			mail := found[n]
 			if mail == nil {
 				continue
 			}
@@ -71,7 +71,7 @@ func (m *mails) addKeys(run keys.Run, cols *view.Columns, missing []int, records
 				}
 			}
 		}
-		missing = missing[n:]
+		missing, found = missing[n:], found[n:]
 	}
 	return nil
 }

@@ -63,10 +63,9 @@ func (m *mails) closeStream() {
 	}
 }
 
-// load asks for emails, and for their bodies where those have no more than bodies octets together; what is not there is left
-// out.
-func (m *mails) load(ids []uint64, withIndex bool, bodies int64) (map[uint64]*mail, error) {
-	byID := make(map[uint64]*mail, len(ids))
+// load asks for emails, and for their bodies where those have no more than bodies octets together; found has one for each id,
+// nil where it is not there.
+func (m *mails) load(ids []uint64, withIndex bool, bodies int64) (found []*mail, err error) {
 	ctx, cancel := context.WithTimeout(m.ctx, m.s.svc.cfg.CallTimeout)
 	defer cancel()
 	stream, err := m.s.svc.deps.Mailboxes.Emails(ctx, &storev1.EmailsRequest{
@@ -75,16 +74,27 @@ func (m *mails) load(ids []uint64, withIndex bool, bodies int64) (map[uint64]*ma
 	if err != nil {
 		return nil, err
 	}
+	found = make([]*mail, len(ids))
+	room := make([]mail, len(ids))
+	next := 0 // They come in the order asked for.
 	for {
 		page, err := stream.Recv()
 		if err == io.EOF {
-			return byID, nil
+			return found, nil
 		}
 		if err != nil {
 			return nil, err
 		}
 		for _, e := range page.GetEmails() {
-			byID[e.GetId()] = &mail{email: e, overlay: message.OverlayFrom(e.GetOverlay())}
+			for next < len(ids) && ids[next] != e.GetId() {
+				next++
+			}
+			if next == len(ids) {
+				return nil, fmt.Errorf("email %d came out of order", e.GetId())
+			}
+			room[next] = mail{email: e, overlay: message.OverlayFrom(e.GetOverlay())}
+			found[next] = &room[next]
+			next++
 		}
 	}
 }

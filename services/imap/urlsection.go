@@ -114,7 +114,7 @@ func (x *urlSection) open(email mailbox.EmailID, it *item) error {
 	if err != nil {
 		return err
 	}
-	mail := found[uint64(email)]
+	mail := found[0]
 	if mail == nil {
 		return no("NONEXISTENT", "no such message")
 	}

@@ -1,15 +1,21 @@
 package store
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
 
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/mailfarm/mailfarm/internal/blob"
 	"github.com/mailfarm/mailfarm/internal/index"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/message"
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
 // namedEmail is an email that names itself.
@@ -100,6 +106,69 @@ func TestEmailCacheKeepsNot(t *testing.T) {
 		missing := c.get(1, []mailbox.EmailID{2}, func(int, index.Email) {})
 		if got := len(missing) == 0; got != tt.kept {
 			t.Errorf("%s: kept %v, want %v", tt.name, got, tt.kept)
+		}
+	}
+}
+
+// countedEmails are emails that name themselves, of any id; each is counted when it is read.
+type countedEmails struct {
+	index.Mailboxes
+	read int
+}
+
+func (c *countedEmails) Emails(_ context.Context, account mailbox.AccountID, ids []mailbox.EmailID, _ bool) (emails []index.Email, err error) {
+	for _, id := range ids {
+		e := namedEmail(int(account), int(id), 10)
+		e.Blob = blob.ID{Incarnation: 1, Segment: 1, Offset: 64, Length: 100}
+		emails = append(emails, e)
+	}
+	c.read += len(ids)
+	return emails, nil
+}
+
+// emailsHeard is a call's end that counts what comes.
+type emailsHeard struct {
+	grpc.ServerStream
+	ctx context.Context
+	ids []uint64
+}
+
+func (s *emailsHeard) Context() context.Context { return s.ctx }
+
+func (s *emailsHeard) SendMsg(m any) error {
+	page := &storev1.EmailsResponse{}
+	octets, err := proto.Marshal(m.(proto.Message))
+	if err == nil {
+		err = proto.Unmarshal(octets, page)
+	}
+	for _, e := range page.GetEmails() {
+		s.ids = append(s.ids, e.GetId())
+	}
+	return err
+}
+
+func (s *emailsHeard) Send(m *storev1.EmailsResponse) error { return s.SendMsg(m) }
+
+// TestEmailsOfAWholeMailboxAreNotKept: a few are read once, however often they are asked for; many are read each time, and push
+// out nothing.
+func TestEmailsOfAWholeMailboxAreNotKept(t *testing.T) {
+	read := &countedEmails{}
+	s := &mailboxes{Service: &Service{deps: Deps{Mailboxes: read}, emails: newEmailCache(100_000)}}
+	for _, tt := range []struct{ first, n, want int }{
+		{1, 20, 20}, {1, 20, 0}, {1, emailsKept, emailsKept - 20}, {1, emailsKept, 0},
+		{1, emailsKept + 1, emailsKept + 1}, {1001, 1000, 1000}, {1001, 1000, 1000}, {1, 20, 0}, {1, emailsKept, 0},
+	} {
+		req := &storev1.EmailsRequest{Account: 7}
+		for i := range tt.n {
+			req.Emails = append(req.Emails, uint64(tt.first+i))
+		}
+		read.read = 0
+		heard := &emailsHeard{ctx: t.Context()}
+		if err := s.Emails(req, heard); err != nil {
+			t.Fatal(err)
+		}
+		if read.read != tt.want || !slices.Equal(heard.ids, req.Emails) {
+			t.Errorf("%d emails from %d: %d were read, want %d; heard of %d", tt.n, tt.first, read.read, tt.want, len(heard.ids))
 		}
 	}
 }

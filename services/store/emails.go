@@ -10,6 +10,7 @@ import (
 	"github.com/mailfarm/mailfarm/internal/acl"
 	"github.com/mailfarm/mailfarm/internal/index"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/internal/rpc"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
@@ -18,6 +19,9 @@ const (
 	emailsRead = 64
 	// emailsBytes is about how much one response carries: a part index may have a MiB.
 	emailsBytes = 256 << 10
+	// emailsKept is up to how many emails of one call are kept in memory, and looked for there: who asks for more goes through a
+	// mailbox, and would push out what others ask for again and again.
+	emailsKept = 128
 	// bodiesAlong is how many octets of bodies one call carries at most.
 	bodiesAlong = 1 << 20
 )
@@ -35,13 +39,17 @@ func (s *mailboxes) Emails(req *storev1.EmailsRequest, stream grpc.ServerStreami
 		return invalid("%d emails, more than %d", len(req.GetEmails()), MaxEmails)
 	}
 	bodies := min(req.GetBodiesUpTo(), bodiesAlong)
+	read := s.keptEmails
+	if len(req.GetEmails()) > emailsKept {
+		read = s.readEmails
+	}
 	ids := make([]mailbox.EmailID, 0, emailsRead)
 	for part := range slices.Chunk(req.GetEmails(), emailsRead) {
 		ids = ids[:0]
 		for _, id := range part {
 			ids = append(ids, mailbox.EmailID(id))
 		}
-		emails, err := s.readEmails(stream.Context(), a, ids, !req.GetWithoutPartIndex())
+		emails, err := read(stream.Context(), a, ids, !req.GetWithoutPartIndex())
 		if err != nil {
 			return toStatus(err)
 		}
@@ -52,19 +60,30 @@ func (s *mailboxes) Emails(req *storev1.EmailsRequest, stream grpc.ServerStreami
 	return nil
 }
 
-// readEmails reads emails in the order of ids, those that are there: of memory where they are kept.
+// readEmails reads emails in the order of ids, those that are there.
 func (s *mailboxes) readEmails(ctx context.Context, a mailbox.AccountID, ids []mailbox.EmailID, withPartIndex bool) ([]index.Email, error) {
+	emails, err := s.deps.Mailboxes.Emails(ctx, a, ids, withPartIndex)
+	if err != nil {
+		return nil, err
+	}
+	if withPartIndex {
+		for i := range emails {
+			s.reindex(ctx, a, &emails[i])
+		}
+	}
+	return emails, nil
+}
+
+// keptEmails is readEmails of those that are not kept in memory; they are from now on.
+func (s *mailboxes) keptEmails(ctx context.Context, a mailbox.AccountID, ids []mailbox.EmailID, withPartIndex bool) ([]index.Email, error) {
 	found := make([]index.Email, len(ids))
 	missing := s.emails.get(a, ids, func(i int, e index.Email) { found[i] = e })
 	if len(missing) > 0 {
-		read, err := s.deps.Mailboxes.Emails(ctx, a, missing, withPartIndex)
+		read, err := s.readEmails(ctx, a, missing, withPartIndex)
 		if err != nil {
 			return nil, err
 		}
 		if withPartIndex {
-			for i := range read {
-				s.reindex(ctx, a, &read[i])
-			}
 			s.emails.add(a, read)
 		}
 		// They come in the order asked for.
@@ -87,10 +106,10 @@ func (s *mailboxes) readEmails(ctx context.Context, a mailbox.AccountID, ids []m
 	return emails, nil
 }
 
-// sendEmails sends emails, each with its body as long as bodies has room for it.
+// sendEmails sends emails, each with its body as long as bodies has room for it. What is kept of an email in memory is sent as it
+// is: nobody changes it.
 func (s *mailboxes) sendEmails(stream grpc.ServerStreamingServer[storev1.EmailsResponse], emails []index.Email, bodies *int64) error {
-	var resp storev1.EmailsResponse
-	size := 0
+	resp, size := &storev1.EmailsResponse{}, 0
 	for i := range emails {
 		e := &emails[i]
 		var body []byte
@@ -100,10 +119,10 @@ func (s *mailboxes) sendEmails(stream grpc.ServerStreamingServer[storev1.EmailsR
 		}
 		n := len(e.PartIndex) + len(e.Overlay.GetPrefix()) + len(body)
 		if size > 0 && size+n > emailsBytes {
-			if err := stream.Send(&resp); err != nil {
+			if err := stream.SendMsg(rpc.Given(resp)); err != nil {
 				return err
 			}
-			resp, size = storev1.EmailsResponse{}, 0
+			resp, size = &storev1.EmailsResponse{}, 0
 		}
 		size += n
 		resp.Emails = append(resp.Emails, &storev1.Email{
@@ -114,7 +133,7 @@ func (s *mailboxes) sendEmails(stream grpc.ServerStreamingServer[storev1.EmailsR
 	if len(resp.Emails) == 0 {
 		return nil
 	}
-	return stream.Send(&resp)
+	return stream.SendMsg(rpc.Given(resp))
 }
 
 // bodyAlong reads a whole body. What cannot be read is left out: who needs it opens it and hears why.

@@ -58,8 +58,8 @@ const (
 
 	emailAlone  = "= ?"
 	emailsAmong = "IN " + places64
-	// Whoever else's emails lie between are passed over.
-	emailsRange = "BETWEEN ? AND ? ORDER BY email LIMIT ?"
+	// Whoever else's emails lie between are passed over. SQLite would prepare a query anew for each value of a bare LIMIT ?.
+	emailsRange = "BETWEEN ? AND ? ORDER BY email LIMIT 0 + ?"
 )
 
 const (
