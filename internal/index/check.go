@@ -21,9 +21,28 @@ type Check interface {
 	// a mailbox that is made where it is not there, with their system flags and whatever the limits are. What cannot be read
 	// stays. ErrMailboxes, ErrCondemned: nothing is changed.
 	Refile(ctx context.Context, account mailbox.AccountID, target string, after ChunkID, limit int) (Refiled, error)
+	// Given tells which numbers an account is known to have given, beside those of its entries.
+	Given(ctx context.Context, account mailbox.AccountID) (*Given, error)
 	// Recount writes the counters of an account and its mailboxes as their entries are, raises UIDNEXT and MODSEQs that are
-	// below those that were given, and tells what it changed.
+	// below those that were given, and tells what it changed. A mailbox that may have given UIDs of which nothing is known
+	// any more gets a new UIDVALIDITY (RFC 9051 §2.3.1.1).
 	Recount(ctx context.Context, account mailbox.AccountID) (mended []string, err error)
+}
+
+// Given are numbers that are not to be given again.
+type Given struct {
+	// ModSeq and UIDValidity are the greatest.
+	ModSeq      mailbox.ModSeq
+	UIDValidity mailbox.UIDValidity
+	Boxes       map[mailbox.ID]BoxGiven
+}
+
+// BoxGiven are those of a mailbox: its UIDNEXT and HIGHESTMODSEQ are not below these.
+type BoxGiven struct {
+	UIDNext mailbox.UID
+	ModSeq  mailbox.ModSeq
+	// All tells that whatever UIDs it gave that its entries do not have are known.
+	All bool
 }
 
 // Stray is a mailbox without a row. Messages are the entries that can be read, and Broken the chunks that cannot.

@@ -79,6 +79,8 @@ type checking struct {
 	folder string
 	// counts are findings of the account that counting anew mends.
 	counts []problem
+	// given are numbers that the account gave, as of before its folders are looked at.
+	given *index.Given
 	// lacking tells that entries of the account are missing, or lie where nobody sees them.
 	lacking bool
 }
@@ -125,6 +127,9 @@ func (w *checking) account(ctx context.Context, id mailbox.AccountID) error {
 	}
 	list, _, err := w.deps.Mailboxes.List(ctx, id)
 	if err != nil {
+		return err
+	}
+	if w.given, err = w.check.Given(ctx, id); err != nil {
 		return err
 	}
 	for i := range list {
@@ -203,6 +208,9 @@ func (w *checking) box(ctx context.Context, id mailbox.ID) error {
 	if !broken && (sum.Messages != m.Messages || sum.Unseen != m.Unseen || sum.Deleted != m.Deleted || sum.Size != m.Size) {
 		w.counts = append(w.counts, w.problem("counters", "%d messages, %d unseen, %d deleted, %d octets are counted; there are %d, %d, %d, %d",
 			m.Messages, m.Unseen, m.Deleted, m.Size, sum.Messages, sum.Unseen, sum.Deleted, sum.Size))
+	}
+	if g := w.given.Boxes[id]; !beyond && (m.UIDNext < g.UIDNext || m.HighestModSeq < g.ModSeq) {
+		w.counts = append(w.counts, w.problem("order", "UIDNEXT is %d, HIGHESTMODSEQ %d: of what was removed it is known that they were %d and %d", m.UIDNext, m.HighestModSeq, g.UIDNext, g.ModSeq))
 	}
 	w.lacking = w.lacking || broken || sum.Messages != m.Messages
 	if err := w.tell(problems, ""); err != nil {
@@ -389,6 +397,9 @@ func (w *checking) sums(ctx context.Context) error {
 		w.counts = append(w.counts, w.problem("counters", "the account counts %d messages of %d octets, its folders %d of %d; %d of %d octets are kept, counted as %d of %d; MODSEQ %d, of a folder %d",
 			sums.Messages, sums.Size, sums.WantMessages, sums.WantSize, sums.WantKept.Entries, sums.WantKept.Octets, sums.Kept.Entries, sums.Kept.Octets,
 			sums.ModSeq, sums.Highest))
+	}
+	if sums.ModSeq < w.given.ModSeq && sums.Highest <= sums.ModSeq {
+		w.counts = append(w.counts, w.problem("counters", "MODSEQ is %d, and %d was given", sums.ModSeq, w.given.ModSeq))
 	}
 	w.lacking = w.lacking || sums.Messages != sums.WantMessages
 	return nil

@@ -20,6 +20,7 @@ type CheckSubject struct {
 // RunCheck runs the tests of index.Check.
 func RunCheck(t *testing.T, open func(testing.TB) CheckSubject) {
 	t.Run("Recount", func(t *testing.T) { mend(t, open(t)) })
+	t.Run("Given", func(t *testing.T) { givenNumbers(t, open) })
 	t.Run("Orphans", func(t *testing.T) { orphans(t, open(t)) })
 	t.Run("Moved", func(t *testing.T) { movedOrphans(t, open(t)) })
 	t.Run("Strays", func(t *testing.T) { strays(t, open(t)) })
@@ -197,4 +198,63 @@ func strays(t *testing.T, s CheckSubject) {
 		t.Fatal(err)
 	}
 	s.right(t, true)
+}
+
+// givenNumbers takes the numbers of mailboxes back to before what was removed: none is given again.
+func givenNumbers(t *testing.T, open func(testing.TB) CheckSubject) {
+	const inbox = " WHERE account = 7 AND name = 'INBOX'"
+	for _, tt := range []struct {
+		name   string
+		spoil  []string
+		anew   bool        // the UIDVALIDITY
+		next   mailbox.UID // at least
+		jumped bool        // MODSEQ
+	}{
+		{"kept", []string{"UPDATE mailbox SET uid_next = 4" + inbox, "DELETE FROM tombstone WHERE account = 7"}, false, 11, false},
+		{"tombstones", []string{"UPDATE mailbox SET uid_next = 4" + inbox, "DELETE FROM removed WHERE account = 7", "UPDATE kept SET entries = 0, octets = 0 WHERE account = 7"}, true, 11, false},
+		{"nothing", []string{"UPDATE mailbox SET uid_next = 2" + inbox, "DELETE FROM removed WHERE account = 7", "DELETE FROM tombstone WHERE account = 7"}, true, 4, false},
+		{"purged", []string{"UPDATE mailbox SET uid_next = 4, purged_mod_seq = highest_mod_seq" + inbox}, true, 11, false},
+		{"highest", []string{"UPDATE mailbox SET highest_mod_seq = 1" + inbox}, false, 11, false},
+		{"all", []string{"UPDATE mailbox SET highest_mod_seq = 1 WHERE account = 7", "UPDATE account SET mod_seq = 1 WHERE account = 7"}, false, 11, true},
+		{"account", []string{"UPDATE account SET mod_seq = 1, uid_validity = 1 WHERE account = 7"}, false, 11, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := open(t)
+			var list []index.Message
+			for range 10 {
+				list = append(list, newMessage(500))
+			}
+			box := s.append(t, 7, index.Inbox, list...).Mailbox
+			s.expunge(t, 7, box, mailbox.UIDSet{{First: 4, Last: 10}})
+			before := s.find(t, 7, index.Inbox)
+			_, seq, err := s.Mailboxes.List(t.Context(), 7)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, statement := range tt.spoil {
+				s.spoil(t, statement)
+			}
+			if mended, err := s.Check.Recount(t.Context(), 7); err != nil || len(mended) == 0 {
+				t.Errorf("Recount: %q, %v", mended, err)
+			}
+			after := s.find(t, 7, index.Inbox)
+			if anew := after.UIDValidity > before.UIDValidity; anew != tt.anew || after.UIDNext < tt.next {
+				t.Errorf("UIDVALIDITY %d, UIDNEXT %d; were %d, %d", after.UIDValidity, after.UIDNext, before.UIDValidity, before.UIDNext)
+			}
+			r := s.append(t, 7, index.Inbox, newMessage(500))
+			if r.UIDs[0] < tt.next || r.ModSeq <= seq || tt.jumped != (r.ModSeq > seq+1<<31) {
+				t.Errorf("the next UID is %d, and MODSEQ %d was %d", r.UIDs[0], r.ModSeq, seq)
+			}
+			if m, _, err := s.Mailboxes.Create(t.Context(), 7, "New", ""); err != nil || m.UIDValidity <= before.UIDValidity || m.UIDValidity == after.UIDValidity {
+				t.Errorf("a new mailbox has %+v, %v", m, err)
+			}
+			if mended, err := s.Check.Recount(t.Context(), 7); err != nil || len(mended) != 0 {
+				t.Errorf("Recount again: %q, %v", mended, err)
+			}
+			g, err := s.Check.Given(t.Context(), 7)
+			if now := s.find(t, 7, index.Inbox); err != nil || g.Boxes[box].UIDNext > now.UIDNext || g.Boxes[box].ModSeq > now.HighestModSeq {
+				t.Errorf("Given: %+v, %v; %+v", g, err, now)
+			}
+		})
+	}
 }

@@ -60,8 +60,18 @@ func readSums(tx SQL, account mailbox.AccountID) (s index.Sums, err error) {
 // Recount is index.Check's.
 func (s *Store) Recount(ctx context.Context, account mailbox.AccountID) (mended []string, err error) {
 	err = s.db.WriteAccount(ctx, account, func(u *unit.Unit, tx SQL) (err error) {
-		if mended, err = u.Mend(account); err != nil {
+		given, err := readGiven(tx, account)
+		if err != nil {
 			return err
+		}
+		var spent []mailbox.UIDValidity
+		if mended, spent, err = u.Mend(account, given); err != nil {
+			return err
+		}
+		for _, v := range spent {
+			if _, err := tx.Exec(spendValidity, int64(account), int64(v)); err != nil {
+				return err
+			}
 		}
 		sums, err := readSums(tx, account)
 		if err != nil || sums.Kept == sums.WantKept {

@@ -8,65 +8,113 @@ import (
 )
 
 // Mend writes the counters of an account and its mailboxes as their entries are, and raises UIDNEXT and MODSEQs that are below
-// those that were given.
-func (u *Unit) Mend(id mailbox.AccountID) (mended []string, err error) {
+// those that were given. spent are UIDVALIDITYs that mailboxes had before.
+func (u *Unit) Mend(id mailbox.AccountID, given *index.Given) (mended []string, spent []mailbox.UIDValidity, err error) {
 	a, err := u.Account(id)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	boxes, err := u.allBoxes(a)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var messages, size int64
-	for _, b := range boxes {
-		was := b.Mailbox
-		if err := u.mend(b); err != nil {
-			return nil, fmt.Errorf("mailbox %q: %w", b.Name, err)
-		}
-		messages, size = messages+int64(b.Messages), size+b.Size
-		if now := &b.Mailbox; was.Messages != now.Messages || was.Unseen != now.Unseen || was.Deleted != now.Deleted || was.Size != now.Size ||
-			was.UIDNext != now.UIDNext || was.HighestModSeq != now.HighestModSeq {
-			mended = append(mended, fmt.Sprintf("%s: %d messages, %d unseen, %d deleted, %d octets, UIDNEXT %d, HIGHESTMODSEQ %d; was %d, %d, %d, %d, %d, %d",
-				b.Name, now.Messages, now.Unseen, now.Deleted, now.Size, now.UIDNext, now.HighestModSeq,
-				was.Messages, was.Unseen, was.Deleted, was.Size, was.UIDNext, was.HighestModSeq))
-			b.changed() // whoever has seen the old ones asks again
+	m := &mending{account: a, given: given, known: given.ModSeq}
+	was := make([]index.Mailbox, len(boxes))
+	for i, b := range boxes {
+		was[i] = b.Mailbox
+		if err := u.mend(m, b); err != nil {
+			return nil, nil, fmt.Errorf("mailbox %q: %w", b.Name, err)
 		}
 	}
-	if a.Messages != messages || a.Size != size {
-		mended = append(mended, fmt.Sprintf("account: %d messages, %d octets; was %d, %d", messages, size, a.Messages, a.Size))
-		a.Messages, a.Size = messages, size
+	m.numbers()
+	for i, b := range boxes {
+		m.told(b, &was[i])
+	}
+	if a.Messages != m.messages || a.Size != m.size {
+		m.mended = append(m.mended, fmt.Sprintf("account: %d messages, %d octets; was %d, %d", m.messages, m.size, a.Messages, a.Size))
+		a.Messages, a.Size = m.messages, m.size
 		a.touch()
 	}
-	return mended, u.Step("mend.before-commit")
+	return m.mended, m.spent, u.Step("mend.before-commit")
 }
 
-func (u *Unit) mend(b *Box) error {
+// mending is a Mend under way.
+type mending struct {
+	account        *Account
+	given          *index.Given
+	messages, size int64
+	// known is the greatest MODSEQ that is known to have been given.
+	known  mailbox.ModSeq
+	mended []string
+	spent  []mailbox.UIDValidity
+}
+
+// mend counts a mailbox.
+func (u *Unit) mend(m *mending, b *Box) error {
 	packed, err := u.chunksOf(b, mailbox.UIDSet{{First: 1, Last: mailbox.MaxUID}})
 	if err != nil {
 		return err
 	}
-	m := index.Mailbox{UIDNext: b.UIDNext, HighestModSeq: b.HighestModSeq}
+	given := m.given.Boxes[b.ID]
+	c := index.Mailbox{UIDNext: max(b.UIDNext, given.UIDNext), HighestModSeq: max(b.HighestModSeq, given.ModSeq)}
 	chunk := u.chunk()
 	defer u.chunks.Put(chunk)
 	for i := range packed {
 		if err := chunk.Unpack(&packed[i]); err != nil {
 			return err
 		}
+		c.HighestModSeq = max(c.HighestModSeq, chunk.MaxModSeq)
 		for j := range chunk.Len() {
 			e := chunk.At(j)
-			m.Messages++
-			m.Size += e.Size
+			c.Messages++
+			c.Size += e.Size
 			if e.Flags&mailbox.Seen == 0 {
-				m.Unseen++
+				c.Unseen++
 			}
 			if e.Flags&mailbox.Deleted != 0 {
-				m.Deleted++
+				c.Deleted++
 			}
-			m.UIDNext, m.HighestModSeq = max(m.UIDNext, e.UID+1), max(m.HighestModSeq, e.ModSeq)
+			c.UIDNext, c.HighestModSeq = max(c.UIDNext, e.UID+1), max(c.HighestModSeq, e.ModSeq)
 		}
 	}
-	b.Messages, b.Unseen, b.Deleted, b.Size, b.UIDNext, b.HighestModSeq = m.Messages, m.Unseen, m.Deleted, m.Size, m.UIDNext, m.HighestModSeq
-	b.Account.ModSeq = max(b.Account.ModSeq, m.HighestModSeq)
+	m.messages, m.size = m.messages+int64(c.Messages), m.size+c.Size
+	m.known = max(m.known, c.HighestModSeq)
+	b.Messages, b.Unseen, b.Deleted, b.Size, b.UIDNext, b.HighestModSeq = c.Messages, c.Unseen, c.Deleted, c.Size, c.UIDNext, c.HighestModSeq
 	return nil
+}
+
+// numbers raises those of the account. What it has given behind the last MODSEQ that is known, nobody knows: it jumps further than
+// that can have been.
+func (m *mending) numbers() {
+	a := m.account
+	if a.ModSeq < m.known {
+		m.mended = append(m.mended, fmt.Sprintf("account: MODSEQ %d; was %d", m.known+TimelineModSeqs, a.ModSeq))
+		a.ModSeq = m.known + TimelineModSeqs
+		a.touch()
+	}
+	if a.UIDValidity < m.given.UIDValidity {
+		a.UIDValidity = m.given.UIDValidity
+		a.dirty = true
+	}
+}
+
+// told notes what was changed of a mailbox.
+func (m *mending) told(b *Box, was *index.Mailbox) {
+	now := &b.Mailbox
+	if was.Messages == now.Messages && was.Unseen == now.Unseen && was.Deleted == now.Deleted && was.Size == now.Size &&
+		was.UIDNext == now.UIDNext && was.HighestModSeq == now.HighestModSeq {
+		return
+	}
+	text := fmt.Sprintf("%s: %d messages, %d unseen, %d deleted, %d octets, UIDNEXT %d, HIGHESTMODSEQ %d; was %d, %d, %d, %d, %d, %d",
+		b.Name, now.Messages, now.Unseen, now.Deleted, now.Size, now.UIDNext, now.HighestModSeq,
+		was.Messages, was.Unseen, was.Deleted, was.Size, was.UIDNext, was.HighestModSeq)
+	if was.UIDNext != now.UIDNext && !m.given.Boxes[b.ID].All {
+		// UIDs behind those that are known may have been given to messages that clients remember.
+		m.spent = append(m.spent, b.UIDValidity)
+		m.account.UIDValidity++
+		b.UIDValidity = m.account.UIDValidity
+		text += fmt.Sprintf("; UIDVALIDITY %d, was %d", now.UIDValidity, was.UIDValidity)
+	}
+	m.mended = append(m.mended, text)
+	b.changed() // whoever has seen the old ones asks again
 }
