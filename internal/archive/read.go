@@ -31,6 +31,7 @@ type mboxReader struct {
 	next     uint32
 	begun    bool // the first message was met
 	removed  int
+	labelled int
 }
 
 func openMbox(fsys fs.FS, path string, dialect mbox.Dialect) (Reader, error) {
@@ -111,6 +112,9 @@ func (r *mboxReader) Notes() (list []string) {
 	if r.removed > 0 {
 		list = append(list, fmt.Sprintf("%d messages had been deleted by the program that kept the file, which was not yet compacted: they come with the flag \\Deleted", r.removed))
 	}
+	if r.labelled > 0 {
+		list = append(list, fmt.Sprintf("%d messages have labels of Gmail's: Opened, Unread, Sent, Drafts and Starred tell their flags, but labels become no folders; the field X-Gmail-Labels keeps them", r.labelled))
+	}
 	if n, first := r.file.Passed(); n > 0 {
 		list = append(list, fmt.Sprintf("%d lines look like the begin of a message and are taken for text, the first at octet %d", n, first))
 	}
@@ -137,6 +141,9 @@ func (r *mboxReader) Next() (*Message, error) {
 			open: func(*Message) (io.ReadCloser, error) { return io.NopCloser(m.Open()), nil }}
 		if m.Removed {
 			r.removed++
+		}
+		if m.Labelled {
+			r.labelled++
 		}
 		return out, nil
 	}

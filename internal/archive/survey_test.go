@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -270,4 +272,35 @@ func TestExportsHaveNoBackslash(t *testing.T) {
 	if maildir.DecodeName(backslash) != `\` {
 		t.Errorf("%q is %q", backslash, maildir.DecodeName(backslash))
 	}
+}
+
+// FuzzZipNames: whatever the names are, each file is in the list of its directory, or told.
+func FuzzZipNames(f *testing.F) {
+	f.Add("a/b\na\n../..\n/\n\\\na//b/./c/\n\n.\x00/x\na")
+	f.Add(`a\b` + "\n" + `..\..\c`)
+	f.Fuzz(func(t *testing.T, names string) {
+		var files []*zip.File
+		for name := range strings.SplitSeq(names, "\n") {
+			files = append(files, &zip.File{FileHeader: zip.FileHeader{Name: name, CRC32: uint32(len(files))}})
+		}
+		tree := newZipTree(files)
+		n := 0
+		if err := fs.WalkDir(tree, ".", func(at string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				n++
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		want := 0
+		for _, f := range files {
+			if name := path.Clean("/" + f.Name); name != "/" && !strings.HasSuffix(f.Name, "/") {
+				want++
+			}
+		}
+		if told := len(tree.lost) + len(tree.doubts); n+told < want && strings.Contains(names, "/") {
+			t.Fatalf("%d files and %d told of %d", n, told, want)
+		}
+	})
 }

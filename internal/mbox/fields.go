@@ -2,6 +2,7 @@ package mbox
 
 import (
 	"bytes"
+	"mime"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +28,10 @@ var ownFields = map[string]func(m *Meta, value string){
 	"x-mailfarm-folder":       func(m *Meta, v string) { m.Folder = v },
 	"x-mailfarm-uid-validity": func(m *Meta, v string) { m.UIDValidity = number32(v) },
 }
+
+// labelField is the message's own and tells what Gmail's label it had; it counts where the file says nothing of flags, as one of
+// ours does of a message that once came from there.
+const labelField = "x-gmail-labels"
 
 // kept stands before the name of a field that a message has of its own and that a file would take for one of the file's.
 const kept = "X-Mailfarm-Own-"
@@ -117,6 +122,27 @@ func (m *Meta) mozilla(v string) {
 	}
 }
 
+// labels reads those that Google's Takeout writes, in the language that it has for most: others tell nothing.
+func (m *Meta) labels(v string) {
+	m.Labelled = true
+	if text, err := new(mime.WordDecoder).DecodeHeader(v); err == nil {
+		v = text
+	}
+	has := map[string]bool{}
+	for l := range strings.SplitSeq(v, ",") {
+		has[strings.TrimSpace(l)] = true
+	}
+	if !has["Unread"] && (has["Opened"] || has["Sent"] || has["Drafts"]) {
+		m.add(`\Seen`)
+	}
+	if has["Starred"] {
+		m.add(`\Flagged`)
+	}
+	if has["Drafts"] {
+		m.add(`\Draft`)
+	}
+}
+
 func (m *Meta) saved(v string) {
 	if n, err := strconv.ParseInt(v, 10, 64); err == nil {
 		m.Saved = time.Unix(n, 0)
@@ -133,12 +159,15 @@ type header struct {
 	begun, own bool
 	name       string
 	value      []byte
+	// flagged tells that a field of the file's tells flags; labels is what labelField says.
+	flagged bool
+	labels  string
 }
 
 // line takes the begin of a line without its end, and tells whether it is the message's.
 func (h *header) line(line []byte) (keep bool) {
 	if len(line) > 0 && (line[0] == ' ' || line[0] == '\t') && h.begun {
-		if h.own && len(h.value)+len(line) < maxField {
+		if (h.own || h.name == labelField) && len(h.value)+len(line) < maxField {
 			h.value = append(append(h.value, ' '), bytes.TrimSpace(line)...)
 		}
 		return !h.own
@@ -157,7 +186,7 @@ func (h *header) line(line []byte) (keep bool) {
 		h.own = h.name == "content-length" && h.lengths
 		return !h.own
 	}
-	if h.own {
+	if h.own || h.name == labelField {
 		_, value, _ := bytes.Cut(line, []byte(":"))
 		h.value = append(h.value[:0], bytes.TrimSpace(value)...)
 	}
@@ -183,6 +212,17 @@ func (h *header) endField() {
 		if set := ownFields[h.name]; set != nil {
 			set(h.meta, string(h.value))
 		}
+		h.flagged = h.flagged || strings.HasSuffix(h.name, "status")
+	} else if h.name == labelField && h.begun {
+		h.labels = string(h.value)
 	}
-	h.own = false
+	h.own, h.name = false, ""
+}
+
+// end takes the last field, and what counts where no other field tells it.
+func (h *header) end() {
+	h.endField()
+	if h.labels != "" && !h.flagged {
+		h.meta.labels(h.labels)
+	}
 }

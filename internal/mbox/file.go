@@ -207,13 +207,13 @@ func (f *File) readHeader(m *Message) (body, length int64, err error) {
 		// A header that another message follows at once has no body.
 		if err == nil && at > m.header && bytes.HasPrefix(line, fromPrefix) {
 			if begins(line) {
-				h.endField()
+				h.end()
 				return at, -1, nil
 			}
 		}
 		h.line(line)
 	}
-	h.endField()
+	h.end()
 	return l.at, h.length, nil
 }
 

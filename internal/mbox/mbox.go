@@ -66,6 +66,8 @@ type Meta struct {
 	// Internal tells of a message that some program keeps its own notes in, and Removed of one that the program had deleted, so
 	// that it waits for the file to be written anew: it has the flag \Deleted.
 	Internal, Removed bool
+	// Labelled tells that the message has labels of Gmail's.
+	Labelled bool
 }
 
 // Message is one message of a file.

@@ -148,6 +148,24 @@ func TestMeta(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", tt.name, texts[0], want)
 		}
 	}
+	// Labels of Gmail's tell flags where the file does not, and stay.
+	for _, tt := range []struct {
+		fields string
+		want   []string
+	}{
+		{"X-Gmail-Labels: Inbox,Important,Opened,Starred\n", []string{`\Seen`, `\Flagged`}},
+		{"X-Gmail-Labels: Opened,Unread,Starred\n", []string{`\Flagged`}},
+		{"X-Gmail-Labels: =?UTF-8?Q?Gr=C3=BCn,Sent,?=\n =?UTF-8?Q?Drafts?=\n", []string{`\Seen`, `\Draft`}},
+		{"X-Gmail-Labels: Posteingang,Ungelesen\n", nil},
+		{"X-Gmail-Labels: Opened,Starred\nStatus: O\n", nil},
+		{"X-Mozilla-Status: 0002\nX-Gmail-Labels: Opened\n", []string{`\Answered`}},
+	} {
+		_, metas, texts := read(t, from+tt.fields+"\nz\n", mbox.Auto)
+		file := strings.Contains(tt.fields, "Status:")
+		if !reflect.DeepEqual(metas[0].Flags, tt.want) || metas[0].Labelled == file || !file && texts[0] != crlf(tt.fields+"\nz\n") {
+			t.Errorf("%q: %+v, %q", tt.fields, metas[0], texts[0])
+		}
+	}
 	// A unique id that the message has had is told, and stays.
 	if _, metas, texts := read(t, from+"X-UIDL: abc\n\nz\n", mbox.Auto); metas[0].UIDL != "abc" || texts[0] != "X-UIDL: abc\r\n\r\nz\r\n" {
 		t.Errorf("X-UIDL: %+v, %q", metas, texts)
