@@ -9,7 +9,8 @@ import (
 const (
 	// leafMax is how many tokens of one text are looked up: those of a longer one tell enough.
 	leafMax = 16
-	// queryMax is how many tokens a query has at most; texts beyond are looked for in the messages alone.
+	// queryMax is how many tokens are looked up for a query. Of one that has more, each text is told by fewer, and one that has
+	// more texts tells nothing.
 	queryMax = 512
 	// trigramMin is the shortest text that has a token.
 	trigramMin = 3
@@ -80,12 +81,38 @@ func (q *Query) collect(dst []Token) []Token {
 	return dst
 }
 
-// Tokens are those of the query, each once. It is too large where there are too many.
-func (q *Query) allTokens() (tokens []Token, tooLarge bool) {
-	tokens = q.collect(nil)
+// allTokens are those of the query, each once.
+func (q *Query) allTokens() []Token {
+	tokens := q.collect(nil)
 	slices.Sort(tokens)
-	tokens = slices.Compact(tokens)
-	return tokens, len(tokens) > queryMax
+	return slices.Compact(tokens)
+}
+
+// fit gives the query, or what is left of it where each text is told by fewer tokens, with all of its tokens; nil where there
+// are too many still.
+func (q *Query) fit() (*Query, []Token) {
+	for most := leafMax; most > 0; most /= 2 {
+		fewer := q.thin(most)
+		if tokens := fewer.allTokens(); len(tokens) <= queryMax {
+			return fewer, tokens
+		}
+	}
+	return nil, nil
+}
+
+// thin leaves each text so many tokens at most: what matches the query matches that too.
+func (q *Query) thin(most int) *Query {
+	out := &Query{any: q.any, tokens: q.tokens}
+	if n := len(q.tokens); n > most {
+		out.tokens = nil
+		for i := range most {
+			out.tokens = append(out.tokens, q.tokens[(2*i+1)*n/(2*most)])
+		}
+	}
+	for _, kid := range q.kids {
+		out.kids = append(out.kids, kid.thin(most))
+	}
+	return out
 }
 
 // match gives the documents of a segment that may match, as bits; lists has those of each token, nothing for one that no

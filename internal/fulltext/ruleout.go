@@ -14,8 +14,8 @@ func (x *Index) RuleOut(ctx context.Context, account mailbox.AccountID, q *Query
 	if q == nil {
 		return nil, nil
 	}
-	tokens, tooLarge := q.allTokens()
-	if tooLarge {
+	q, tokens := q.fit()
+	if q == nil {
 		return nil, nil
 	}
 	var out []mailbox.EmailID

@@ -12,6 +12,36 @@ import (
 // literals are texts in braces.
 var literals = regexp.MustCompile(`\{[^}]*\}`)
 
+// TestSearchForMany: one command looks for many texts, in a chain of OR to either side, and the full-text index spares messages.
+func TestSearchForMany(t *testing.T) {
+	f := startFarm(t, nil)
+	user, account := f.account(t)
+	f.fill(t, account, "INBOX", numbered(0, 40)...)
+	f.fill(t, account, "INBOX", "Subject: x\r\nMessage-ID: <30ad68c5.number.77@somewhere.example.net>\r\n\r\nx\r\n")
+	f.work(t)
+	f.indexed(t, account)
+	c := dial(t, f.addr, false)
+	c.readLine()
+	c.answer(t, "LOGIN "+user+" "+quote(password))
+	c.answer(t, "SELECT INBOX")
+	var right, left strings.Builder
+	for i := range 99 {
+		key := fmt.Sprintf("HEADER Message-ID <%08x.number.%d@somewhere.example.net>", uint32(i)*2654435761, i)
+		fmt.Fprintf(&right, "OR %s ", key)
+		fmt.Fprintf(&left, " %s", key)
+	}
+	const last = "HEADER Message-ID <30ad68c5.number.77@somewhere.example.net>"
+	for name, keys := range map[string]string{"right": right.String() + last, "left": strings.Repeat("OR ", 99) + last + left.String()} {
+		before := f.asked(t)
+		if got := c.answer(t, "SEARCH "+keys); got != "* SEARCH 41" {
+			t.Errorf("chain to the %s: got %q", name, got)
+		}
+		if f.asked(t) == before {
+			t.Errorf("chain to the %s: the index spared no message", name)
+		}
+	}
+}
+
 // TestSearchLongMessages: SEARCH looks at the whole of a message, whatever its size and structure (RFC 9051 §6.4.4), with the
 // full-text index and without it.
 func TestSearchLongMessages(t *testing.T) {

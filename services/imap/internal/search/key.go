@@ -250,11 +250,13 @@ func (k *Key) Match(m *Message) Answer {
 	case opNot:
 		return -k.kids[0].Match(m)
 	case opOr:
-		a := k.kids[0].Match(m)
-		if a == Yes {
-			return Yes
+		answer := No
+		for _, kid := range k.kids {
+			if answer = max(answer, kid.Match(m)); answer == Yes {
+				return Yes
+			}
 		}
-		return max(a, k.kids[1].Match(m))
+		return answer
 	case opAnd:
 		answer := Yes
 		for _, kid := range k.kids {

@@ -13,7 +13,7 @@ import (
 // KeysMax bounds the keys of one SEARCH.
 const KeysMax = 2000
 
-// depthMax bounds NOT and OR within each other, which need no parentheses.
+// depthMax bounds NOT, FUZZY and OR within each other, which need no parentheses; a chain of OR is one.
 const depthMax = wire.NestingMax * 2
 
 type parser struct {
@@ -167,10 +167,7 @@ func (p *parser) named(name string) *Key {
 		l.Space()
 		return &Key{op: opNot, kids: []*Key{p.key()}}
 	case "OR":
-		l.Space()
-		first := p.key()
-		l.Space()
-		return &Key{op: opOr, kids: []*Key{first, p.key()}}
+		return p.or()
 	case "UID":
 		l.Space()
 		return p.set(true)
@@ -179,6 +176,23 @@ func (p *parser) named(name string) *Key {
 	}
 	l.Fail("unknown search key")
 	return &Key{op: opAll}
+}
+
+// or reads what follows OR. Clients that look for any of many texts chain it to either side; such a chain is one key, however
+// long, with as many below it.
+func (p *parser) or() *Key {
+	l := p.l
+	or := &Key{op: opOr}
+	for due := 2; due > 0 && l.Err() == nil; {
+		l.Space()
+		if l.AcceptWord("OR") {
+			due++
+			continue
+		}
+		or.kids = append(or.kids, p.key())
+		due--
+	}
+	return or
 }
 
 func (p *parser) set(uid bool) *Key {

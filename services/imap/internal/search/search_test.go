@@ -92,6 +92,9 @@ func TestLevels(t *testing.T) {
 		{"FUZZY BODY \"texts of bodies\"", [3]search.Answer{maybe, maybe, no}},
 		{"FUZZY (OR BODY \"texts, bodied\" BODY \"text, body\")", [3]search.Answer{maybe, maybe, yes}},
 		{"FUZZY FROM \"does J\" SEEN", [3]search.Answer{maybe, yes, yes}},
+		{"OR UNSEEN OR OR BODY nothing FROM joe TO ann@", [3]search.Answer{maybe, yes, yes}},
+		{"OR OR OR UNSEEN FROM zz FROM yy BODY nothing", [3]search.Answer{maybe, maybe, no}},
+		{"OR UNSEEN (OR FROM zz TO zz)", [3]search.Answer{maybe, no, no}},
 		{"(OR (SEEN BODY nothing) (UNSEEN))", [3]search.Answer{maybe, maybe, no}},
 	} {
 		k := parse(t, tc.key)

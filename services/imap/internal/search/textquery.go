@@ -20,11 +20,15 @@ func (k *Key) TextQuery() *storev1.TextQuery {
 		}
 		return all
 	case opOr:
-		a, b := k.kids[0].TextQuery(), k.kids[1].TextQuery()
-		if a == nil || b == nil {
-			return nil
+		one := &storev1.TextQuery{}
+		for _, kid := range k.kids {
+			q := kid.TextQuery()
+			if q == nil {
+				return nil
+			}
+			one.Any = append(one.Any, q)
 		}
-		return &storev1.TextQuery{Any: []*storev1.TextQuery{a, b}}
+		return one
 	case opAddress, opSubject, opHeader, opBody, opText:
 		return k.leafQuery()
 	}
