@@ -10,7 +10,7 @@ import (
 
 // Version is of what tokens are made and how segments are written, with the version of the parser that says what text is: a
 // segment of another one counts as not being there.
-const Version = 3<<8 | int(message.Version)
+const Version = 4<<8 | int(message.Version)
 
 // Token is a trigram, or a stem of a word. Different ones may be the same token: that costs a look at the message.
 type Token uint32

@@ -1,6 +1,18 @@
 package message
 
-import "bytes"
+import (
+	"bytes"
+	"time"
+)
+
+// DateOf reads the value of a Date field, in the zone it was written in; false where it cannot be read.
+func DateOf(value []byte) (time.Time, bool) {
+	unix, zone, ok := parseDate(value)
+	if !ok {
+		return time.Time{}, false
+	}
+	return time.Unix(unix, 0).In(time.FixedZone("", zone)), true
+}
 
 // parseDate reads a Date field (RFC 5322 §3.3, and §4.3 for two-digit years and zone names): seconds since 1970, and the
 // zone in seconds east of UTC. What stands before and behind the date does not matter; a time or zone may be missing.

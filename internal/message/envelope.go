@@ -125,6 +125,21 @@ func (w *envelopeWriter) addresses(dst, header []byte, fields fieldList, n name)
 	return closeList(dst, start)
 }
 
+// AppendAddresses appends the addresses of an address field's value as ENVELOPE shows them, however many; nothing where it has
+// none.
+func AppendAddresses(dst, value []byte) []byte {
+	start := len(dst)
+	var p addressParser
+	p.reset(value)
+	for p.next() {
+		if len(dst) == start {
+			dst = append(dst, '(')
+		}
+		dst = p.appendTo(dst)
+	}
+	return closeList(dst, start)
+}
+
 // closeList ends the list that begins at start, if it has begun and has anything in it: a list is never empty.
 func closeList(dst []byte, start int) []byte {
 	if len(dst) <= start+1 {

@@ -215,9 +215,5 @@ func (v View) SentDate() (time.Time, bool) {
 	if !decided {
 		return v.Index.SentDate()
 	}
-	unix, zone, ok := parseDate([]byte(s))
-	if !ok {
-		return time.Time{}, false
-	}
-	return time.Unix(unix, 0).In(time.FixedZone("", zone)), true
+	return DateOf([]byte(s))
 }

@@ -24,6 +24,18 @@ const (
 	MessageID
 )
 
+// fieldOf are the names of the fields that SUBJECT, FROM, TO, CC, BCC and SENT… are about.
+var fieldOf = [MessageID + 1]string{Date: "date", Subject: "subject", From: "from", To: "to", Cc: "cc", Bcc: "bcc"}
+
+// Field is the name, in lower case, of the field that a place of ENVELOPE shows which SEARCH has a key for.
+func (s Slot) Field() string { return fieldOf[s] }
+
+// In tells whether a place is among items of ENVELOPE.
+func (s Slot) In(items message.Items) bool { return s != None && items.Has(int(s-Date)) }
+
+// isAddresses tells whether a place is a list of addresses.
+func (s Slot) isAddresses() bool { return s >= From && s <= Bcc }
+
 // AppendSlot appends a place of ENVELOPE, folded: a string, decoded, or addresses as "Name <local@domain>".
 func AppendSlot(dst, envelope []byte, want Slot) []byte {
 	t := Tokens{Rest: envelope}
@@ -46,6 +58,27 @@ func AppendSlot(dst, envelope []byte, want Slot) []byte {
 			return dst
 		}
 	}
+}
+
+// AppendFieldsOf appends what AppendSlot would if ENVELOPE showed all of a header: the first Subject, or the addresses of all
+// fields of the name, folded.
+func AppendFieldsOf(dst, header []byte, want Slot) []byte {
+	var list []byte
+	message.EachField(header, func(name, value []byte) bool {
+		if !bytes.EqualFold(name, []byte(want.Field())) {
+			return true
+		}
+		if !want.isAddresses() {
+			dst = FoldValue(dst, value)
+			return false
+		}
+		list = message.AppendAddresses(list[:0], value)
+		if t := (Tokens{Rest: list}); t.Next() == '(' {
+			dst, _ = AppendAddresses(dst, &t)
+		}
+		return true
+	})
+	return dst
 }
 
 // AppendDecoded appends a header value, decoded and folded.

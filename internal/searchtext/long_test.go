@@ -183,6 +183,8 @@ func TestLongAgrees(t *testing.T) {
 	ix := indexed(t, bytes.NewReader(mail))
 	var texts searchtext.Texts
 	texts.Reset(ix, ix.WithOverlay(message.Overlay{}), mail)
+	var fields searchtext.Fields
+	fields.Reset(mail)
 	for _, text := range []string{"naïve", "naïve met", "meet", "naïve meeting", "folded again", "second", "described", "caf&eacute;", "café one", "one two", "styled", "preamble", "binary", "inner", "within", "e", "="} {
 		for _, key := range []string{"BODY", "TEXT", "FUZZY BODY", "FUZZY TEXT"} {
 			n := needle(key, text)
@@ -191,8 +193,12 @@ func TestLongAgrees(t *testing.T) {
 			}
 		}
 		n := needle("Subject", text)
-		if got, want := inLong(t, ix, mail, n).Hit(n), n.InFields(mail); got != want {
+		if got, want := inLong(t, ix, mail, n).Hit(n), fields.Hit(n); got != want {
 			t.Errorf("HEADER Subject %q: %v in pieces, %v at once", text, got, want)
+		}
+		n.Slot = searchtext.Subject
+		if got, want := inLong(t, ix, mail, n).Hit(n), fields.Hit(n); got != want {
+			t.Errorf("SUBJECT %q: %v in pieces, %v at once", text, got, want)
 		}
 	}
 }

@@ -1,17 +1,15 @@
 package searchtext
 
-import (
-	"bytes"
-
-	"github.com/mailfarm/mailfarm/internal/message"
-)
+import "bytes"
 
 // Needle is what one key of SEARCH looks for in the text of messages. It is not changed.
 type Needle struct {
 	// Where it is looked for: in text parts (BODY), also in headers (TEXT), or in the message's own header fields of the name
-	// Field, in lower case (HEADER).
+	// Field, in lower case (HEADER). Slot is a place of ENVELOPE that shows that field (SUBJECT, FROM): the needle is looked for
+	// in what it would show if it showed all.
 	Parts, Headers bool
 	Field          string
+	Slot           Slot
 	// Text is folded. Stems are there for FUZZY; see HasStems.
 	Text  []byte
 	Stems [][]byte
@@ -38,20 +36,6 @@ func (n *Needle) In(text []byte) Hit {
 	return Missed
 }
 
-// InFields looks for the needle in the fields of its name in a header.
-func (n *Needle) InFields(header []byte) Hit {
-	hit := Missed
-	var folded []byte
-	message.EachField(header, func(name, value []byte) bool {
-		if len(name) == len(n.Field) && bytes.EqualFold(name, []byte(n.Field)) {
-			folded = FoldValue(folded[:0], value)
-			hit = max(hit, n.In(folded))
-		}
-		return hit != Exactly
-	})
-	return hit
-}
-
 // looks tells whether the needle is looked for in texts of a kind.
 func (n *Needle) looks(k Kind) bool {
 	switch k {
@@ -65,7 +49,7 @@ func (n *Needle) looks(k Kind) bool {
 	return n.Parts && len(n.Stems) > 0
 }
 
-// Looks looks for needles in a message that is read piece by piece; see Long.
+// Looks looks for needles in a message that is read piece by piece; see Long. Addresses are looked for as they are written.
 type Looks struct {
 	open []look
 	hits map[*Needle]Hit
@@ -77,6 +61,7 @@ type Looks struct {
 type look struct {
 	*Needle
 	found uint32 // the stems found in this text, bits
+	begun int    // fields of the name
 }
 
 // LookFor begins to look for needles.
@@ -114,7 +99,11 @@ func (l *Looks) Wants(k Kind) bool {
 func (l *Looks) Begin(k Kind, name []byte) {
 	l.kind, l.name = k, name
 	for i := range l.open {
-		l.open[i].found = 0
+		n := &l.open[i]
+		n.found = 0
+		if k == OfField && n.isField(name) {
+			n.begun++
+		}
 	}
 }
 
@@ -129,10 +118,16 @@ func (l *Looks) Piece(text, words []byte) {
 	l.open = kept
 }
 
+// isField tells whether fields of a name are looked into.
+func (n *Needle) isField(name []byte) bool { return bytes.EqualFold(name, []byte(n.Field)) }
+
 // at looks for one needle.
 func (l *Looks) at(n *look, text, words []byte) Hit {
-	if !n.looks(l.kind) || l.kind == OfField && !bytes.EqualFold(l.name, []byte(n.Field)) {
+	switch {
+	case !n.looks(l.kind), l.kind == OfField && !n.isField(l.name):
 		return Missed
+	case l.kind == OfField && n.Slot == Subject && n.begun > 1:
+		return Missed // ENVELOPE shows the first
 	}
 	hit := Missed
 	switch {

@@ -61,7 +61,7 @@ func (s *session) beginContext(req *searchRequest, f *found, criteria []criterio
 	}
 	sel := s.sel
 	tag := string(s.tag)
-	if len(sel.contexts) >= contextsMax || req.key.Level() > search.Index || len(order) > contextSorted || s.messageLimit() > 0 || usesNumbers(req.key, s) {
+	if len(sel.contexts) >= contextsMax || req.key.ReadsText() || len(order) > contextSorted || s.messageLimit() > 0 || usesNumbers(req.key, s) {
 		s.noUpdate(tag)
 		return
 	}

@@ -85,7 +85,7 @@ func (m *mails) keySource(uid mailbox.UID, mail *mail) (keys.Source, error) {
 		if s.Envelope = message.EnvelopeOf(encoded); s.Envelope != nil {
 			s.Sent, s.HasSent = message.SentDateOf(encoded)
 			s.References = message.ReferencesOf(encoded)
-			s.OneSubject = message.OneSubject(encoded)
+			s.Cut, s.OneSubject = message.ShownOf(encoded)
 			return s, nil
 		}
 	}
@@ -100,7 +100,9 @@ func (m *mails) keySource(uid mailbox.UID, mail *mail) (keys.Source, error) {
 	if s.Envelope, err = m.envelope(mail); isReply(err) {
 		s.Envelope, err = ix.Envelope(), nil
 	}
-	s.Sent, s.HasSent = ix.WithOverlay(mail.overlay).SentDate()
+	v := ix.WithOverlay(mail.overlay)
+	s.Sent, s.HasSent = v.SentDate()
+	s.Cut = v.Cut(s.Envelope)
 	s.References = ix.References()
 	return s, err
 }

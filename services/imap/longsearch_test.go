@@ -12,6 +12,63 @@ import (
 // literals are texts in braces.
 var literals = regexp.MustCompile(`\{[^}]*\}`)
 
+// TestSearchLongHeaders: SEARCH looks at all of the fields that ENVELOPE shows no more than the beginning of, or nothing, with
+// the full-text index and without it.
+func TestSearchLongHeaders(t *testing.T) {
+	f := startFarm(t, nil)
+	user, account := f.account(t)
+	f.fill(t, account, "INBOX", numbered(0, 20)...)
+	var many strings.Builder
+	for i := range 4000 {
+		fmt.Fprintf(&many, "\"User %d\" <u%[1]d@example.org>,\r\n ", i)
+	}
+	to := strings.TrimSuffix(many.String(), ",\r\n ") + "\r\n"
+	const behind = "Date: Sat, 2 Jan 1999 23:30:00 -0800\r\nFrom: Behind <from@example.net>\r\nTo: u3999@example.org\r\nCc: <cc@example.net>\r\nSubject: endword\r\n"
+	f.fill(t, account, "INBOX",
+		"Subject: "+strings.Repeat("words and\r\n ", 2000)+"=?utf-8?q?end=77ord?=\r\nSubject: second\r\n\r\nx\r\n", // 21
+		"Subject: x\r\nTo: "+to+"\r\nx\r\n",                                                           // 22
+		strings.Repeat("X-Many: x\r\n", 2001)+behind+"\r\nx\r\n",                                      // 23
+		"X-Long: "+strings.Repeat("words\r\n ", 132<<10)+"\r\n"+behind+"Subject: second\r\n\r\nx\r\n", // 24
+		"X-Huge: "+strings.Repeat("words\r\n ", 530<<10)+"\r\n"+behind+"Subject: second\r\n\r\nx\r\n", // 25
+		"Subject: second\r\nTo: a@example.net\r\nBcc: "+to+"\r\nx\r\n")                                // 26
+	c := dial(t, f.addr, false)
+	c.readLine()
+	c.answer(t, "LOGIN "+user+" "+quote(password))
+	c.answer(t, "SELECT INBOX")
+	var chain strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&chain, "OR SUBJECT nothing%d ", i)
+	}
+	look := func(when string) {
+		t.Helper()
+		for key, want := range map[string]string{
+			"SUBJECT endword":                        "* SEARCH 21 23 24 25",
+			"SUBJECT second":                         "* SEARCH 26",
+			"NOT SUBJECT words NOT SUBJECT x 21:26":  "* SEARCH 23 24 25 26",
+			"TO u3999@example.org":                   "* SEARCH 22 23 24 25",
+			"TO \"ser 3998 <u3998@\"":                "* SEARCH 22",
+			"BCC u3999@":                             "* SEARCH 26",
+			"NOT TO u3999@ 21:26":                    "* SEARCH 21 26",
+			"OR CC cc@ FROM behind":                  "* SEARCH 23 24 25",
+			"FUZZY FROM behind":                      "* SEARCH 23 24 25",
+			"SENTON 2-Jan-1999":                      "* SEARCH 23 24 25",
+			"SENTBEFORE 1-Jan-2000 UNSEEN":           "* SEARCH 23 24 25",
+			"SENTSINCE 2-Jan-1999 TEXT endword 22:*": "* SEARCH 23 24 25",
+			"OR OR SUBJECT none BCC u3999@ OR CC cc@example.net SUBJECT never": "* SEARCH 23 24 25 26",
+			chain.String() + "SUBJECT endword":                                 "* SEARCH 21 23 24 25",
+		} {
+			if got := c.answer(t, "SEARCH "+key); got != want {
+				t.Errorf("%s: %.80s: got %q, want %q", when, key, got, want)
+			}
+		}
+	}
+	look("without the index")
+	look("with keys")
+	f.work(t)
+	f.indexed(t, account)
+	look("indexed")
+}
+
 // TestSearchForMany: one command looks for many texts, in a chain of OR to either side, and the full-text index spares messages.
 func TestSearchForMany(t *testing.T) {
 	f := startFarm(t, nil)

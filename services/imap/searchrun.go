@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/message"
@@ -37,6 +38,7 @@ type searcher struct {
 	open                       []candidate
 	text                       []byte
 	texts                      searchtext.Texts
+	fields                     searchtext.Fields
 }
 
 // candidate is a message that is not decided yet.
@@ -183,13 +185,20 @@ func (r *searcher) know(c *candidate) error {
 	}
 	m := c.mail
 	if len(m.overlay.Cuts) == 0 && !touchesEnvelope(m.overlay.Prefix) {
-		c.Envelope = message.EnvelopeOf(m.email.GetPartIndex())
+		if c.Envelope = message.EnvelopeOf(m.email.GetPartIndex()); c.Envelope != nil {
+			c.Cut, _ = message.ShownOf(m.email.GetPartIndex())
+		}
 	}
 	if c.Envelope == nil {
 		var err error
 		if c.Envelope, err = r.mails.envelope(m); err != nil {
 			return err
 		}
+		ix, err := r.mails.indexOf(m)
+		if err != nil {
+			return err
+		}
+		c.Cut = ix.WithOverlay(m.overlay).Cut(c.Envelope)
 	}
 	if !r.byIndex {
 		return nil
@@ -288,13 +297,14 @@ func (r *searcher) decideWhole(c *candidate) error {
 		return err
 	}
 	v := ix.WithOverlay(c.mail.overlay)
-	header := r.text[:min(v.Header().Length, int64(len(r.text)))]
+	r.fields.Reset(r.text[:min(v.Header().Length, int64(len(r.text)))])
 	if r.level == search.Text {
 		r.texts.Reset(ix, v, r.text)
 	}
+	c.Sent = r.fields.SentDate
 	r.decide(c, func(n *searchtext.Needle) searchtext.Hit {
 		if n.Field != "" {
-			return n.InFields(header)
+			return r.fields.Hit(n)
 		}
 		return r.texts.Hit(n)
 	})
@@ -311,8 +321,16 @@ func (r *searcher) decideLong(c *candidate) error {
 	long := searchtext.Long{Open: func(at message.Range) (io.ReadCloser, error) {
 		return r.mails.reader(&datum{mail: c.mail, at: at}), nil
 	}}
-	if err := long.Read(ix.WithOverlay(c.mail.overlay), looks); err != nil {
+	v := ix.WithOverlay(c.mail.overlay)
+	if err := long.Read(v, looks); err != nil {
 		return err
+	}
+	if searchtext.Date.In(c.Cut) {
+		sent, ok, err := long.SentDate(v)
+		if err != nil {
+			return err
+		}
+		c.Sent = func() (time.Time, bool) { return sent, ok }
 	}
 	r.decide(c, looks.Hit)
 	return nil

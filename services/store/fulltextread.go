@@ -84,13 +84,13 @@ func (r *textReader) read(ctx context.Context, ix *message.Index, e *index.Email
 		return err
 	}
 	r.collect(v, r.body)
-	r.collectEnvelopes(v, r.body[:min(v.Header().Length, int64(len(r.body)), message.MaxHeaderBytes)], e)
+	r.collectEnvelopes(v, r.body[:min(v.Header().Length, int64(len(r.body)))], e)
 	return nil
 }
 
 // readLong adds what is read piece by piece.
 func (r *textReader) readLong(v message.View, body io.ReaderAt, e *index.Email) error {
-	header := make([]byte, min(v.Header().Length, message.MaxHeaderBytes))
+	header := make([]byte, min(v.Header().Length, searchtext.WholeMax))
 	if _, err := body.ReadAt(header, 0); err != nil && err != io.EOF {
 		return err
 	}
@@ -144,15 +144,22 @@ func (r *textReader) collect(v message.View, text []byte) {
 	})
 }
 
-// collectEnvelopes adds ENVELOPE, whichever way a reader comes by it.
+// collectEnvelopes adds ENVELOPE, whichever way a reader comes by it, and what it would show if it showed all.
 func (r *textReader) collectEnvelopes(v message.View, header []byte, e *index.Email) {
-	envelopes := [][]byte{message.EnvelopeOf(e.PartIndex), message.AppendEnvelope(nil, header)}
+	envelopes := [][]byte{message.EnvelopeOf(e.PartIndex), message.AppendEnvelope(nil, header[:min(len(header), message.MaxHeaderBytes)])}
 	if seen, ok := v.Envelope(); ok {
 		envelopes = append(envelopes, seen)
 	}
 	for _, envelope := range envelopes {
 		for _, s := range slots {
 			r.slot = searchtext.AppendSlot(r.slot[:0], envelope, s)
+			r.collector.Text(r.slot)
+		}
+	}
+	cut := v.Cut(envelopes[0])
+	for s := searchtext.Subject; s <= searchtext.Bcc; s++ {
+		if s.Field() != "" && s.In(cut) {
+			r.slot = searchtext.AppendFieldsOf(r.slot[:0], header, s)
 			r.collector.Text(r.slot)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mailfarm/mailfarm/internal/mailbox"
+	"github.com/mailfarm/mailfarm/internal/message"
 	"github.com/mailfarm/mailfarm/internal/searchtext"
 )
 
@@ -42,6 +43,8 @@ const (
 	spaced
 	// several tells that the header may have more than one Subject.
 	several
+	// unsent tells that the header may have a Date field where none is known.
+	unsent
 )
 
 // Block holds the keys of the messages of one run of UIDs that somebody asked for, in ascending order. It is immutable.
@@ -60,7 +63,7 @@ type fixed struct {
 	refs    uint32 // end in refs
 	zone    int16  // of the Date field, minutes east of UTC
 	flags   flags
-	cut     uint8 // bits of columns whose text goes on
+	cut     uint8 // bits of columns whose text goes on, or may
 	baseAt  uint16
 	baseLen uint16
 	first   [3]person // of From, To, Cc
@@ -82,7 +85,9 @@ type Source struct {
 	HasSent bool
 	// References is the field's value.
 	References []byte
-	// OneSubject tells that the header has no more than one Subject field.
+	// Cut are the items of which the header may have more than Envelope shows, and OneSubject tells that it has no more than
+	// one Subject field.
+	Cut        message.Items
 	OneSubject bool
 }
 
@@ -171,6 +176,14 @@ func (w *writer) add(s *Source) {
 	}
 	if !s.OneSubject {
 		f.flags |= several
+	}
+	if searchtext.Date.In(s.Cut) {
+		f.flags |= unsent
+	}
+	for slot := searchtext.Subject; slot <= searchtext.Bcc; slot++ {
+		if c := columnOf[slot]; c != columns && slot.In(s.Cut) {
+			f.cut |= 1 << c
+		}
 	}
 	t := searchtext.Tokens{Rest: s.Envelope}
 	var inReplyTo uint64

@@ -27,7 +27,8 @@ func (r Record) text(c column) []byte {
 	return r.b.text[c][from:r.b.ends[c][r.i]]
 }
 
-// Text is a place of ENVELOPE as AppendSlot gives it. whole is false where that goes on, or is not kept at all.
+// Text is a place of ENVELOPE as AppendSlot gives it. whole is false where that goes on or the header may have more, or where
+// it is not kept at all.
 func (r Record) Text(s searchtext.Slot) (text []byte, whole bool) {
 	c := columnOf[s]
 	if c == columns {
@@ -47,6 +48,9 @@ func (r Record) Sent() (seconds int64, zone int, ok bool) {
 	f := &r.b.fixed[r.i]
 	return f.sent, int(f.zone) * 60, f.flags&hasSent != 0
 }
+
+// Unsent tells that the header may have a Date field although Sent knows of none.
+func (r Record) Unsent() bool { return r.b.fixed[r.i].flags&unsent != 0 }
 
 // SentTime is Sent as a time.
 func (r Record) SentTime() (time.Time, bool) {

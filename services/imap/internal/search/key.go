@@ -57,14 +57,18 @@ type Message struct {
 	Keys keys.Record
 
 	// From Index on.
-	Envelope []byte // in IMAP's form
+	Envelope []byte        // in IMAP's form
+	Cut      message.Items // of which the header may have more than Envelope shows
 	ThreadID string
 	// Field tells how many fields of a name the header has, and how many octets the longest has; name is in lower case. It is
 	// nil where the index has not all fields.
 	Field func(name string) (count int, longest int64)
 
-	// Look looks for what HEADER asks for, from Header on, and for what BODY and TEXT ask for, of Text.
+	// Look looks for what HEADER asks for, and SUBJECT and the keys of addresses where Envelope is cut, from Header on, and for
+	// what BODY and TEXT ask for, of Text.
 	Look func(*searchtext.Needle) searchtext.Hit
+	// Sent is the header's Date field, from Header on; false where there is none that can be read.
+	Sent func() (time.Time, bool)
 
 	// Loose is set by Match where FUZZY found words in another form than they were asked for.
 	Loose bool
@@ -122,7 +126,7 @@ type Key struct {
 	words   [][]byte // of FUZZY: the stems of text
 	field   string
 	slot    searchtext.Slot    // of ENVELOPE
-	needle  *searchtext.Needle // of HEADER, BODY and TEXT
+	needle  *searchtext.Needle // of all that have a text
 
 	set        wire.Set // as written, until Bind
 	saved, uid bool
@@ -174,12 +178,10 @@ func (k *Key) Bind(env *Env) error {
 func (k *Key) Level() Level {
 	var l Level
 	switch k.op {
-	case opSentBefore, opSentOn, opSentSince:
-		l = Keys
-	case opAddress, opSubject, opThreadID:
-		// Keys decide most addresses and subjects, but not all: see Record.Text.
+	case opThreadID:
 		l = Index
-	case opHeader:
+	case opSentBefore, opSentOn, opSentSince, opAddress, opSubject, opHeader:
+		// Keys decide most dates, addresses and subjects, and ENVELOPE all others but those of very long headers.
 		l = Header
 	case opBody, opText:
 		l = Text
@@ -315,12 +317,28 @@ func (k *Key) matchSlot(m *Message) Answer {
 		return Maybe
 	}
 	m.scratch = searchtext.AppendSlot(m.scratch[:0], m.Envelope, k.slot)
-	return yes(k.in(m, m.scratch))
+	if found := k.in(m, m.scratch); found || !k.slot.In(m.Cut) {
+		return yes(found)
+	}
+	if m.Level < Header {
+		return Maybe
+	}
+	return k.look(m)
 }
 
 // matchSent compares the day that was written in the Date field, whatever its zone (RFC 9051 §6.4.4 SENTON).
 func (k *Key) matchSent(m *Message) Answer {
 	sent, zone, ok := m.Keys.Sent()
+	if !ok && m.Keys.Unsent() {
+		if m.Level < Header {
+			return Maybe
+		}
+		var t time.Time
+		if t, ok = m.Sent(); ok {
+			sent = t.Unix()
+			_, zone = t.Zone()
+		}
+	}
 	day := dayOf(sent + int64(zone))
 	switch k.op {
 	case opSentBefore:
@@ -403,6 +421,9 @@ func (k *Key) any(ops ...op) bool {
 
 // UsesEmailID tells whether Message.EmailID is looked at.
 func (k *Key) UsesEmailID() bool { return k.any(opEmailID) }
+
+// ReadsText tells whether messages have to be read, but for a few.
+func (k *Key) ReadsText() bool { return k.any(opHeader, opBody, opText) }
 
 // UsesIndex tells whether more of the part index than ENVELOPE is looked at.
 func (k *Key) UsesIndex() bool { return k.any(opHeader) }

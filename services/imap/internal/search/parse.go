@@ -91,6 +91,8 @@ func (p *parser) key() *Key {
 	switch k.op {
 	case opHeader, opBody, opText:
 		k.needle = &searchtext.Needle{Field: k.field, Parts: k.op != opHeader, Headers: k.op == opText, Text: k.text, Stems: k.words}
+	case opAddress, opSubject:
+		k.needle = &searchtext.Needle{Field: k.slot.Field(), Slot: k.slot, Text: k.text, Stems: k.words}
 	}
 	return k
 }

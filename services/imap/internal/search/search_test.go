@@ -47,7 +47,9 @@ func TestLevels(t *testing.T) {
 	full.Look = func(n *searchtext.Needle) searchtext.Hit {
 		switch {
 		case n.Field != "":
-			return n.InFields([]byte("X-A: one\r\n two\r\nSubject: =?utf-8?q?Stra=C3=9Fe?=\r\nSUBJECT : x\r\n\r\n"))
+			var f searchtext.Fields
+			f.Reset([]byte("X-A: one\r\n two\r\nSubject: =?utf-8?q?Stra=C3=9Fe?=\r\nSUBJECT : x\r\n\r\n"))
+			return f.Hit(n)
 		case n.Headers:
 			return max(n.In([]byte("BODY TEXT")), n.In([]byte("SUBJECT: X")))
 		}
