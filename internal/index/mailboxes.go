@@ -60,7 +60,7 @@ type Mailboxes interface {
 	// Flag changes flags. Entries that have them so already keep their MODSEQ. ErrNoMailbox, ErrKeywords.
 	Flag(ctx context.Context, change FlagChange) (FlagResult, error)
 	// Copy makes entries of the same emails at the end of target, with flags and received times, all or nothing.
-	// ErrNoMailbox for either mailbox, ErrOverQuota, ErrCondemned. Keywords without room in the target are left out.
+	// ErrNoMailbox for either mailbox, ErrOverQuota, ErrCondemned, ErrKeywords.
 	Copy(ctx context.Context, account mailbox.AccountID, source mailbox.ID, uids mailbox.UIDSet, target string) (CopyResult, error)
 	// Move is Copy and a forced Expunge in one step, without asking for room (RFC 6851 §3.3). The errors are Copy's.
 	Move(ctx context.Context, account mailbox.AccountID, source mailbox.ID, uids mailbox.UIDSet, target string) (CopyResult, error)

@@ -20,8 +20,7 @@ type Operation [16]byte
 // Once is what an append may be beside adding messages.
 type Once struct {
 	Operation Operation
-	// Source, where it is set, are the UIDs in another account that the messages are copies of, in their order; keywords without
-	// room are left out of copies.
+	// Source, where it is set, are the UIDs in another account that the messages are copies of, in their order.
 	Source mailbox.UIDSet
 	// Replace and ReplaceUID, where they are set, are a message that goes as the new ones come (RFC 8508).
 	Replace    mailbox.ID

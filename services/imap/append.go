@@ -12,7 +12,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	verdict "github.com/mailfarm/mailfarm/internal/reply"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
@@ -257,13 +256,11 @@ func (a *appender) refused(failed error) error {
 
 // appendError is what APPEND says of the store's refusal.
 func appendError(err error) error {
-	switch status.Code(err) {
-	case codes.OutOfRange:
+	if status.Code(err) == codes.OutOfRange {
 		return no("TOOBIG", "message too large")
-	case codes.FailedPrecondition:
-		if verdict.Of(err).Enhanced == noKeywordRoom {
-			return errKeywords
-		}
+	}
+	if lacksKeywordRoom(err) {
+		return errKeywords
 	}
 	return tryCreate(err)
 }

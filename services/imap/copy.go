@@ -45,7 +45,7 @@ func (s *session) copyThese(l *wire.Lexer, uid bool) (reply, error) {
 		return err
 	})
 	if err != nil {
-		return reply{}, tryCreate(err)
+		return reply{}, copyError(err)
 	}
 	if target == s.sel.name {
 		s.dirty.Store(true)
@@ -82,6 +82,14 @@ func tryCreate(err error) error {
 		return no("TRYCREATE", "no such mailbox")
 	}
 	return err
+}
+
+// copyError is what COPY and MOVE say of the store's refusal.
+func copyError(err error) error {
+	if lacksKeywordRoom(err) {
+		return errCopyKeywords
+	}
+	return tryCreate(err)
 }
 
 // copyUID is the COPYUID code (RFC 9051 §7.1); empty where nothing was copied.

@@ -22,7 +22,7 @@ func (s *session) copyTo(uids wire.Set, to place, move bool) (code string, err e
 		return err
 	})
 	if err != nil {
-		return "", tryCreate(err)
+		return "", copyError(err)
 	}
 	return copyUID(resp.GetUidValidity(), resp.GetSourceUids(), resp.GetTargetUids())
 }

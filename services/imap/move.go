@@ -48,7 +48,7 @@ func (s *session) moveThese(l *wire.Lexer, uid bool) (reply, error) {
 		return err
 	})
 	if err != nil {
-		return reply{}, tryCreate(err)
+		return reply{}, copyError(err)
 	}
 	code, err := copyUID(resp.GetUidValidity(), resp.GetSourceUids(), resp.GetTargetUids())
 	if err != nil {

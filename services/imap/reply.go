@@ -10,6 +10,7 @@ import (
 
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/obs"
+	verdict "github.com/mailfarm/mailfarm/internal/reply"
 	"github.com/mailfarm/mailfarm/services/imap/internal/view"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
@@ -42,6 +43,16 @@ var errMessagesGone = no("EXPUNGEISSUED", "some of the messages no longer exist"
 
 // noKeywordRoom is the enhanced status of the store's verdict on a message whose keywords have no room.
 const noKeywordRoom = "5.2.0"
+
+// lacksKeywordRoom tells that verdict.
+func lacksKeywordRoom(err error) bool {
+	return status.Code(err) == codes.FailedPrecondition && verdict.Of(err).Enhanced == noKeywordRoom
+}
+
+// errCopyKeywords is a COPY or MOVE of messages whose keywords have no room in the target: nothing is done then, so that none is
+// lost (RFC 9051 §6.4.7, RFC 5530 §3).
+var errCopyKeywords = no("LIMIT", fmt.Sprintf("%d keywords are in use in the target mailbox, and others of these messages have no room: take one from all messages there that have it, or those from these",
+	mailbox.MaxKeywords))
 
 // errKeywords is a change or a message that would take a mailbox over mailbox.MaxKeywords (RFC 5530 §3).
 var errKeywords = no("LIMIT", fmt.Sprintf("%d keywords are in use in this mailbox, and no more have room: take one from all messages that have it, or leave the new one out",

@@ -36,6 +36,8 @@ type selected struct {
 
 	// keywords are those the client has been told, in the order of their bits.
 	keywords []string
+	// full tells that the client was told that no keyword can be made.
+	full bool
 	// The last flags written, and how: neighbours mostly have the same.
 	lastFlags  mailbox.Flags
 	lastRecent bool

@@ -50,7 +50,8 @@ func (s *session) advance(to *view.Snapshot, numbered bool, announce func(view.C
 	s.tellExpunged(sel.snap, delta.Expunged)
 	known := sel.snap.MaxUID()
 	sel.snap = next
-	if !slices.Equal(next.Keywords, sel.keywords) {
+	// A full mailbox that has room again is told; one that became full by keywords that had names is not looked for.
+	if !slices.Equal(next.Keywords, sel.keywords) || sel.full && !next.KeywordsFull() {
 		sel.setKeywords(next.Keywords)
 		s.tellFlags()
 	}
@@ -90,6 +91,7 @@ func (s *session) tellFlags() {
 	for _, k := range s.sel.keywords {
 		b = append(append(b, ' '), k...)
 	}
+	s.sel.full = s.sel.snap.KeywordsFull()
 	b = append(b, ")\r\n* OK [PERMANENTFLAGS ("...)
 	if !s.sel.readOnly {
 		b = s.sel.appendPermanent(b)
@@ -119,7 +121,9 @@ func (sel *selected) appendPermanent(b []byte) []byte {
 	for _, k := range sel.keywords {
 		b = append(append(b, ' '), k...)
 	}
-	// Where all keywords are taken, a new one may find the place of one that no message has.
+	if sel.full {
+		return b // RFC 9051 §7.1: no keyword can be made
+	}
 	return append(b, ` \*`...)
 }
 

@@ -177,18 +177,36 @@ func keywordsGivenBack(t *testing.T, s Subject) {
 	if got := v.entries()[3].Flags.Names(m.Keywords); !slices.Equal(got, []string{"a", "b", "key5"}) {
 		t.Errorf("appended with %q", got)
 	}
-	// A copy is made without the keywords that find no room, and so is a move.
+	// A copy whose keywords find no room is not made, nor is a part of it, and nothing moves.
 	from := s.append(t, 7, "Archive", newMessage(500, "elsewhere", "key5", `\Seen`), newMessage(500, "elsewhere")).Mailbox
-	if _, err := s.Mailboxes.Copy(ctx, 7, from, all, "INBOX"); err != nil {
-		t.Errorf("Copy: %v", err)
+	was, source := s.find(t, 7, "INBOX"), s.find(t, 7, "Archive")
+	if _, err := s.Mailboxes.Copy(ctx, 7, from, all, "INBOX"); !errors.Is(err, index.ErrKeywords) {
+		t.Errorf("Copy: %v, want ErrKeywords", err)
 	}
-	if _, err := s.Mailboxes.Move(ctx, 7, from, one(2), "INBOX"); err != nil {
-		t.Errorf("Move: %v", err)
+	if _, err := s.Mailboxes.Move(ctx, 7, from, all, "INBOX"); !errors.Is(err, index.ErrKeywords) {
+		t.Errorf("Move: %v, want ErrKeywords", err)
+	}
+	copied := index.Once{Operation: index.Operation{9}, Source: mailbox.UIDSet{{First: 1, Last: 2}}}
+	if _, err := s.Mailboxes.AppendOnce(ctx, 7, "INBOX", []index.Message{newMessage(500, "key5"), newMessage(500, "elsewhere")}, copied); !errors.Is(err, index.ErrKeywords) {
+		t.Errorf("from another account: %v, want ErrKeywords", err)
+	}
+	if is := s.find(t, 7, "INBOX"); !reflect.DeepEqual(is, was) {
+		t.Errorf("the target changed: %+v to %+v", was, is)
+	}
+	if is := s.find(t, 7, "Archive"); !reflect.DeepEqual(is, source) {
+		t.Errorf("the source changed: %+v to %+v", source, is)
+	}
+	// One whose keywords are there is copied.
+	if err := flag(index.Reader{}, index.RemoveFlags, 1, "key6"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Mailboxes.Move(ctx, 7, from, all, "INBOX"); err != nil {
+		t.Errorf("Move with room: %v", err)
 	}
 	m, v = s.find(t, 7, "INBOX"), s.look(t, 7, box)
-	for i, want := range [][]string{{`\Seen`, "key5"}, nil, nil} {
+	for i, want := range [][]string{{`\Seen`, "key5", "elsewhere"}, {"elsewhere"}} {
 		if got := v.entries()[4+i].Flags.Names(m.Keywords); !slices.Equal(got, want) {
-			t.Errorf("copied with %q, want %q", got, want)
+			t.Errorf("moved with %q, want %q", got, want)
 		}
 	}
 }

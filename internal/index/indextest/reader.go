@@ -250,11 +250,21 @@ func copyOwnFlags(t *testing.T, s Subject) {
 	do()
 	wants("bob copied without rights", bob, work, 0, later)
 	wants("the owner sees without rights", index.Reader{}, work, 0, 0)
-	// A keyword without room is left out, of the reader as of the owner.
+	// A keyword without room is not left out, of the reader as of the owner.
 	c.Target, c.Deny = "Full", 0
-	do()
-	wants("into a mailbox without room", bob, 0, mailbox.Seen|mailbox.Deleted, 0)
-	c.Target, c.Move = "Moved", true
+	for _, c.UIDs = range []mailbox.UIDSet{one(1), one(3)} {
+		if _, err := s.Mailboxes.CopyBy(ctx, c); !errors.Is(err, index.ErrKeywords) {
+			t.Errorf("into a mailbox without room, of %v: %v, want ErrKeywords", c.UIDs, err)
+		}
+	}
+	if m := s.find(t, owner, "Full"); m.Messages != 1 {
+		t.Errorf("the target has %d messages, want 1", m.Messages)
+	}
+	c.UIDs = one(2)
+	if _, err := s.Mailboxes.CopyBy(ctx, c); err != nil {
+		t.Errorf("without keywords: %v", err)
+	}
+	c.Target, c.Move, c.UIDs = "Moved", true, all
 	do()
 	wants("bob moved", bob, work, mailbox.Seen|mailbox.Deleted, later)
 	if m := s.find(t, owner, index.Inbox); m.Messages != 0 {

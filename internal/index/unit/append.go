@@ -1,7 +1,6 @@
 package unit
 
 import (
-	"errors"
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
@@ -20,18 +19,12 @@ func (u *Unit) Append(id mailbox.AccountID, name string, messages []index.Messag
 	if err != nil {
 		return index.AppendResult{}, err
 	}
-	return u.append(b, messages, adding{})
+	return u.append(b, messages, true)
 }
 
-// adding tells what an append does not ask for.
-type adding struct {
-	// beyond is about quota. copies leave out keywords without room, for which others fail.
-	beyond, copies bool
-}
-
-func (u *Unit) append(b *Box, messages []index.Message, how adding) (r index.AppendResult, err error) {
+func (u *Unit) append(b *Box, messages []index.Message, needsRoom bool) (r index.AppendResult, err error) {
 	r = index.AppendResult{Mailbox: b.ID, UIDValidity: b.UIDValidity}
-	if !how.beyond {
+	if needsRoom {
 		var size int64
 		for i := range messages {
 			size += messages[i].VisibleSize()
@@ -61,7 +54,7 @@ func (u *Unit) append(b *Box, messages []index.Message, how adding) (r index.App
 			}
 		}
 		flags, err := u.flags(b, m.Flags)
-		if err != nil && !(how.copies && errors.Is(err, index.ErrKeywords)) {
+		if err != nil {
 			return r, err
 		}
 		if err := u.Step("append.before-email"); err != nil {

@@ -1,7 +1,6 @@
 package unit
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/mailfarm/mailfarm/internal/index"
@@ -184,8 +183,8 @@ func (u *Unit) anyCondemned() (bool, error) {
 	return any, nil
 }
 
-// carry tells how flags of from are written in to; used are those that any entry has. A keyword without room is left out:
-// people must be able to move their mail.
+// carry tells how flags of from are written in to; used are those that any entry has. ErrKeywords where one has no room: who
+// moves a message must not lose of it what he could not get back.
 func (u *Unit) carry(from, to *Box, used mailbox.Flags) (func(mailbox.Flags) mailbox.Flags, error) {
 	system := mailbox.KeywordFlag(0) - 1
 	if to == from || used&^system == 0 {
@@ -197,7 +196,7 @@ func (u *Unit) carry(from, to *Box, used mailbox.Flags) (func(mailbox.Flags) mai
 			continue
 		}
 		bit, err := u.flags(to, []string{name})
-		if err != nil && !errors.Is(err, index.ErrKeywords) {
+		if err != nil {
 			return nil, err
 		}
 		bits[i] = bit

@@ -224,7 +224,7 @@ func (u *Unit) Tell(account *Account, m index.Message) (index.AppendResult, erro
 	if err != nil {
 		return index.AppendResult{}, err
 	}
-	return u.append(b, []index.Message{m}, adding{beyond: true})
+	return u.append(b, []index.Message{m}, false)
 }
 
 // Used is what a domain's accounts use, as writes know it; known is false where it must be read first.

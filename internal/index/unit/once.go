@@ -78,14 +78,8 @@ func (u *Unit) AppendOnce(id mailbox.AccountID, name string, messages []index.Me
 	}
 	r.Source = once.Source
 	messages, own := ownFlags(&once.Reader, messages)
-	copies := len(once.Source) > 0
-	if r.AppendResult, err = u.append(b, messages, adding{copies: copies}); err != nil {
+	if r.AppendResult, err = u.append(b, messages, true); err != nil {
 		return r, err
-	}
-	if copies {
-		if own, err = u.withRoom(b, own); err != nil {
-			return r, err
-		}
 	}
 	if err := u.flagOwn(b, once.Reader, r.UIDs, own); err != nil || !named {
 		return r, err

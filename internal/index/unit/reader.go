@@ -1,7 +1,6 @@
 package unit
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -48,20 +47,6 @@ func ownFlags(reader *index.Reader, messages []index.Message) (shared []index.Me
 		shared[i].Flags = rest
 	}
 	return shared, own
-}
-
-// withRoom leaves out the keywords for which a mailbox has no room.
-func (u *Unit) withRoom(b *Box, own []ownFlag) (kept []ownFlag, err error) {
-	for _, o := range own {
-		_, err := u.flags(b, []string{o.name})
-		switch {
-		case err == nil:
-			kept = append(kept, o)
-		case !errors.Is(err, index.ErrKeywords):
-			return nil, err
-		}
-	}
-	return kept, nil
 }
 
 // flagOwn gives a reader his own flags on messages that were just added with uids.

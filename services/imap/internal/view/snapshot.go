@@ -251,3 +251,27 @@ func (s *Snapshot) FirstWithout(flags mailbox.Flags) uint32 {
 	}
 	return 0
 }
+
+// KeywordsFull tells whether the mailbox has all the keywords that it may have, and each is on some entry: none of them makes
+// room for another. What only other readers have is not seen here.
+func (s *Snapshot) KeywordsFull() bool {
+	if len(s.Keywords) < mailbox.MaxKeywords {
+		return false
+	}
+	cols := columnPool.Get().(*Columns)
+	defer columnPool.Put(cols)
+	missing := ^(mailbox.KeywordFlag(0) - 1)
+	for _, c := range s.chunks {
+		if c.found&missing == 0 {
+			continue
+		}
+		c.Decode(cols, WantFlags)
+		for _, f := range cols.Flags {
+			missing &^= f
+		}
+		if missing == 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -247,6 +247,31 @@ func TestFirstWithout(t *testing.T) {
 	}
 }
 
+// TestKeywordsFull: a mailbox is full of keywords while each of them is on some entry.
+func TestKeywordsFull(t *testing.T) {
+	var entries []mailbox.Entry
+	for i := range mailbox.MaxKeywords {
+		entries = append(entries, mailbox.Entry{UID: mailbox.UID(i + 1), Flags: mailbox.Seen | mailbox.KeywordFlag(i), ModSeq: 1})
+	}
+	s := pack(t, 1, entries, nil)
+	if s.KeywordsFull() {
+		t.Error("full without names")
+	}
+	s.Keywords = make([]string, mailbox.MaxKeywords)
+	if !s.KeywordsFull() {
+		t.Error("not full with all of them")
+	}
+	for _, i := range []int{0, 17, mailbox.MaxKeywords - 1} {
+		entries[i].Flags = mailbox.Seen
+		s := pack(t, 1, entries, nil)
+		s.Keywords = make([]string, mailbox.MaxKeywords)
+		if s.KeywordsFull() {
+			t.Errorf("full without keyword %d", i)
+		}
+		entries[i].Flags |= mailbox.KeywordFlag(i)
+	}
+}
+
 // TestInconsistent: a UID below known ones cannot be told.
 func TestInconsistent(t *testing.T) {
 	e := func(uid mailbox.UID) mailbox.Entry { return mailbox.Entry{UID: uid, ModSeq: 1} }
