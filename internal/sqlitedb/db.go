@@ -98,8 +98,9 @@ func (db *DB) open(ctx context.Context, migrations fs.FS, opts Options) (err err
 	if _, err := provider.Up(ctx); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	// mmap spares the readers a copy of each page; the writer must see its own errors, so it goes without.
-	if db.readDB, err = sql.Open("sqlite", dsn(db.path, append(pragmas, "query_only(1)", "mmap_size(268435456)"))); err != nil {
+	// mmap spares the readers a copy of each page, of the 2 GiB that SQLite maps at most: the newest rows, which are asked for
+	// most, are the last of the file. The writer must see its own errors, so it goes without.
+	if db.readDB, err = sql.Open("sqlite", dsn(db.path, append(pragmas, "query_only(1)", "mmap_size(2147483648)"))); err != nil {
 		return err
 	}
 	db.readDB.SetMaxOpenConns(opts.Readers)
