@@ -44,7 +44,8 @@ type Mailboxes interface {
 	// Delete removes a mailbox with its entries; its inferiors stay. ErrNoMailbox, ErrRefused for INBOX.
 	Delete(ctx context.Context, account mailbox.AccountID, name string) (mailbox.ModSeq, error)
 	// Rename moves a mailbox and its inferiors to another name, making the levels above it; INBOX stays and gives its
-	// entries to a new mailbox (RFC 9051 §6.3.6). ErrNoMailbox, ErrExists, ErrRefused, ErrMailboxes.
+	// entries to a new mailbox (RFC 9051 §6.3.6). ErrNoMailbox, ErrExists, ErrRefused, ErrMailboxes; ErrOverQuota where a folder
+	// above the new name has no room for them.
 	Rename(ctx context.Context, account mailbox.AccountID, from, to string) (mailbox.ModSeq, error)
 	// Subscribe puts a name on the list of subscriptions or takes it off, whether or not the mailbox exists
 	// (RFC 9051 §6.3.7). ErrMailboxes.

@@ -52,4 +52,11 @@ func TestOverQuotaCode(t *testing.T) {
 	try("SELECT Box/Below", "OK")
 	try("MOVE 1 Box", "OK")
 	count("Box", 1)
+	try("RENAME Apart Box/Apart", "NO [OVERQUOTA]")
+	try("RENAME INBOX Box/Inbox", "NO [OVERQUOTA]")
+	count("Apart", 2)
+	count("INBOX", 2)
+	limit("Box", 4)
+	try("RENAME Apart Box/Apart", "OK")
+	count("Box/Apart", 2)
 }

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	verdict "github.com/mailfarm/mailfarm/internal/reply"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 	"github.com/mailfarm/mailfarm/services/imap/internal/wire"
 )
@@ -47,6 +48,9 @@ func (s *session) rename(l *wire.Lexer) (reply, error) {
 	_, err = s.svc.deps.Mailboxes.Rename(ctx, &storev1.RenameRequest{
 		Account: uint64(source.owner), Actor: uint64(s.account), From: source.name, To: target.name,
 	})
+	if err != nil && verdict.Of(err).Enhanced == mailboxFull {
+		return errNoRoom, nil
+	}
 	switch status.Code(err) {
 	case codes.OK:
 	case codes.ResourceExhausted:

@@ -54,6 +54,12 @@ func lacksKeywordRoom(err error) bool {
 var errCopyKeywords = no("LIMIT", fmt.Sprintf("%d keywords are in use in the target mailbox, and others of these messages have no room: take one from all messages there that have it, or those from these",
 	mailbox.MaxKeywords))
 
+// mailboxFull is the enhanced status of the store's verdict on a RENAME below a folder that has no room for it.
+const mailboxFull = "4.2.2"
+
+// errNoRoom is what would pass a limit (RFC 9208 §4.3.1).
+var errNoRoom = no("OVERQUOTA", "no room for this")
+
 // errKeywords is a change or a message that would take a mailbox over mailbox.MaxKeywords (RFC 5530 §3).
 var errKeywords = no("LIMIT", fmt.Sprintf("%d keywords are in use in this mailbox, and no more have room: take one from all messages that have it, or leave the new one out",
 	mailbox.MaxKeywords))
@@ -81,7 +87,7 @@ func (s *session) replyFor(err error) reply {
 	case codes.AlreadyExists:
 		return no("ALREADYEXISTS", "mailbox exists already")
 	case codes.ResourceExhausted:
-		return no("OVERQUOTA", "no room for this")
+		return errNoRoom
 	case codes.PermissionDenied:
 		return no("NOPERM", "not permitted")
 	case codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange:

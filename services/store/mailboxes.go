@@ -50,7 +50,7 @@ type mailboxes struct {
 //	NOT_FOUND            no such mailbox, message or account, or one that was dropped
 //	ALREADY_EXISTS       there is a mailbox of that name or special use
 //	FAILED_PRECONDITION  not with this mailbox: INBOX, itself, no UID left; with the verdict 554 5.2.0 where no keyword is left
-//	RESOURCE_EXHAUSTED   over quota, too many mailboxes; with the verdict 452 4.3.1 where the disk is full
+//	RESOURCE_EXHAUSTED   over quota (of Rename the verdict 452 4.2.2), too many mailboxes; with the verdict 452 4.3.1 where the disk is full
 //
 // A database that is away, and a commit of unknown outcome, are UNAVAILABLE (package pgdb). What has no code is
 // INTERNAL, and its text is for our log.

@@ -2,9 +2,11 @@ package store
 
 import (
 	"context"
+	"errors"
 
 	"github.com/mailfarm/mailfarm/internal/acl"
 	"github.com/mailfarm/mailfarm/internal/index"
+	"github.com/mailfarm/mailfarm/internal/reply"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
@@ -33,6 +35,10 @@ func (s *mailboxes) Rename(ctx context.Context, req *storev1.RenameRequest) (*st
 		return nil, err
 	}
 	seq, err := s.deps.Mailboxes.Rename(ctx, a, from, to)
+	if errors.Is(err, index.ErrOverQuota) {
+		// With a verdict, which tells it from too many mailboxes.
+		return nil, reply.Transient(452, "4.2.2", "mailbox full").Because(err)
+	}
 	if err != nil {
 		return nil, toStatus(err)
 	}

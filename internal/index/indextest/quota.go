@@ -2,6 +2,7 @@ package indextest
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/mailfarm/mailfarm/internal/index"
@@ -141,6 +142,55 @@ func quotaPlacements(t *testing.T, s Subject) {
 		if m := s.find(t, 7, name); m.Messages != want {
 			t.Errorf("%s has %d messages, want %d", name, m.Messages, want)
 		}
+	}
+}
+
+// quotaRename: mailboxes that come below a folder with limits count for it, whatever brings them there.
+func quotaRename(t *testing.T, s Subject) {
+	ctx := t.Context()
+	for _, name := range []string{"full", "out/a", "free"} {
+		if _, _, err := s.Mailboxes.Create(ctx, 7, name, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.append(t, 7, "full", newMessage(100), newMessage(100), newMessage(100))
+	s.append(t, 7, "out", newMessage(100))
+	s.append(t, 7, "out/a", newMessage(100), newMessage(100))
+	s.setQuota(t, "full", 0, 5)
+	refused := func(from, to string) {
+		t.Helper()
+		list, seq, _ := s.Mailboxes.List(ctx, 7)
+		if _, err := s.Mailboxes.Rename(ctx, 7, from, to); !errors.Is(err, index.ErrOverQuota) {
+			t.Errorf("Rename(%s, %s): got %v, want ErrOverQuota", from, to, err)
+		}
+		if after, seq2, err := s.Mailboxes.List(ctx, 7); err != nil || seq2 != seq || fmt.Sprint(names(after)) != fmt.Sprint(names(list)) {
+			t.Errorf("Rename(%s, %s) changed %v to %v, %v", from, to, names(list), names(after), err)
+		}
+	}
+	renamed := func(from, to string) {
+		t.Helper()
+		if _, err := s.Mailboxes.Rename(ctx, 7, from, to); err != nil {
+			t.Errorf("Rename(%s, %s): %v", from, to, err)
+		}
+	}
+	refused("out", "full/out")
+	refused("out", "full/new/out")
+	renamed("out/a", "full/a") // 5 of 5
+	refused("out", "full/out")
+	renamed("free", "full/free") // it is empty
+	renamed("full/a", "full/b")
+	// Over a limit that was set later: its tree gets other names, and gives.
+	s.setQuota(t, "full", 0, 2)
+	renamed("full/b", "full/c")
+	renamed("full", "fuller")
+	renamed("fuller/c", "c")
+	s.append(t, 7, "INBOX", newMessage(100))
+	refused("INBOX", "fuller/inbox")
+	// Octets count as messages do.
+	s.setQuota(t, "fuller", 350, 0)
+	refused("out", "fuller/out")
+	if r := s.roots(t, "fuller"); len(r) != 2 || r[1].Messages != 3 || r[1].Size != 300 {
+		t.Errorf("left: %+v", r)
 	}
 }
 

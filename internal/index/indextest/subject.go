@@ -61,6 +61,7 @@ func Run(t *testing.T, open func(testing.TB) Subject) {
 		{"Find", find},
 		{"QuotaRoots", quotaRoots},
 		{"QuotaPlacements", quotaPlacements},
+		{"QuotaRename", quotaRename},
 		{"QuotaNotices", quotaNotices},
 		{"Recount", recount},
 		{"DomainQuota", domainQuota},

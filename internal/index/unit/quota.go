@@ -87,6 +87,43 @@ func (u *Unit) roomIn(into []*Box, from *Box, messages, size int64) error {
 	return nil
 }
 
+// rootsBefore are the limits of folders with what they hold before mailboxes change their names.
+type rootsBefore []rootBefore
+
+type rootBefore struct {
+	root   *Box
+	limits index.Limits
+	used   index.Limits
+}
+
+func (u *Unit) rootsBefore(a *Account, boxes []*Box) (list rootsBefore, err error) {
+	if a.QuotaRoots == 0 {
+		return nil, nil
+	}
+	rows, err := u.quotas(a)
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range rows {
+		if root := boxOf(boxes, row.Root); root != nil {
+			list = append(list, rootBefore{root, row.Limits, usedBelow(boxes, root)})
+		}
+	}
+	return list, nil
+}
+
+// grown looks whether folders with limits have room for what came below them with a new name (RFC 9208 §4.3.1). One that was
+// over its limits already and gets nothing is none of it: people must be able to rename it.
+func (list rootsBefore) grown(boxes []*Box) error {
+	for _, r := range list {
+		used := usedBelow(boxes, r.root)
+		if (used.Messages > r.used.Messages || used.Size > r.used.Size) && !fits(r.limits, used.Messages, used.Size) {
+			return index.ErrOverQuota
+		}
+	}
+	return nil
+}
+
 func (u *Unit) quotas(a *Account) ([]QuotaRow, error) {
 	rows, err := u.Rows.Quotas(a)
 	if err != nil {

@@ -68,6 +68,10 @@ func (u *Unit) rename(a *Account, from, to string) error {
 	case below(to, from):
 		return index.ErrRefused
 	}
+	roots, err := u.rootsBefore(a, boxes)
+	if err != nil {
+		return err
+	}
 	// Those above come first, so that a name which one of them gives up is free for one below it.
 	slices.SortFunc(moving, func(a, b *Box) int { return cmp.Compare(a.Name, b.Name) })
 	for _, b := range moving {
@@ -82,6 +86,9 @@ func (u *Unit) rename(a *Account, from, to string) error {
 			return fmt.Errorf("write name: %w", err)
 		}
 		b.Name = name
+	}
+	if err := roots.grown(boxes); err != nil {
+		return err
 	}
 	a.touch()
 	return u.createAbove(a, to)
