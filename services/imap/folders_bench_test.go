@@ -18,7 +18,7 @@ func BenchmarkFolders(b *testing.B) {
 			check(b, err)
 		}
 		f.fill(b, account, "f7", numbered(0, 10)...)
-		for _, command := range []string{"STATUS f7 (MESSAGES UNSEEN)", "SELECT f7", "EXAMINE f7", "APPEND f7 {17+}\r\nSubject: 1\r\n\r\nx\r\n"} {
+		for _, command := range []string{"STATUS f7 (MESSAGES UNSEEN)", "SELECT f7", "EXAMINE f7", `LIST "" f7`, "APPEND f7 {17+}\r\nSubject: 1\r\n\r\nx\r\n"} {
 			b.Run(fmt.Sprintf("%.6s/%d", command, n), func(b *testing.B) {
 				c := dial(b, f.addr, false)
 				c.readLine()

@@ -37,7 +37,7 @@ func (s *session) list(l *wire.Lexer) (reply, error) {
 		s.untagged(`LIST (\Noselect) "/" ""`)
 		return reply{}, nil
 	}
-	nodes, err := s.everywhere(req.patterns)
+	nodes, err := s.candidates(req)
 	if err != nil {
 		return reply{}, err
 	}

@@ -15,11 +15,11 @@ func (s *session) lsub(l *wire.Lexer) (reply, error) {
 	if l.End(); l.Err() != nil {
 		return reply{}, l.Err()
 	}
-	nodes, err := s.everywhere([]string{reference + pattern})
+	req := &listRequest{subscribed: true, recursive: strings.HasSuffix(pattern, "%"), patterns: []string{reference + pattern}}
+	nodes, err := s.candidates(req)
 	if err != nil {
 		return reply{}, err
 	}
-	req := &listRequest{subscribed: true, recursive: strings.HasSuffix(pattern, "%"), patterns: []string{reference + pattern}}
 	if req.recursive {
 		nodes = withParents(nodes)
 		markBelow(nodes, req)

@@ -100,5 +100,55 @@ func (s *session) mailbox(name string) (*node, error) {
 	return nil, errNoMailbox
 }
 
+// candidates are names among which those are that a LIST wants: all that there are, or where it names mailboxes that exist these
+// alone.
+func (s *session) candidates(req *listRequest) ([]node, error) {
+	if !req.recursive {
+		if nodes, err := s.named(req.patterns); nodes != nil || err != nil {
+			return nodes, err
+		}
+	}
+	return s.everywhere(req.patterns)
+}
+
+// named gives the session's own mailboxes by their names, at a cost that does not depend on how many there are; nil where one
+// of patterns is no such name: it may have wildcards, be above mailboxes or subscribed to without being one, or be another's.
+func (s *session) named(patterns []string) ([]node, error) {
+	names := make([]string, len(patterns))
+	for i, p := range patterns {
+		if strings.ContainsAny(p, "*%") {
+			return nil, nil
+		}
+		if strings.EqualFold(p, "INBOX") {
+			p = "INBOX"
+		}
+		names[i] = p
+	}
+	slices.SortFunc(names, compareNames)
+	names = slices.Compact(names)
+	for _, name := range names {
+		if s.svc.deps.Sharing == nil {
+			break
+		}
+		if _, _, _, found := s.svc.cfg.behind(name); found {
+			return nil, nil
+		}
+	}
+	ctx, cancel := s.call()
+	defer cancel()
+	resp, err := s.svc.deps.Mailboxes.Find(ctx, &storev1.FindRequest{Account: uint64(s.account), Actor: uint64(s.account), Names: names})
+	if err != nil || len(resp.GetFound()) != len(names) {
+		return nil, err
+	}
+	nodes := make([]node, len(names))
+	for i, f := range resp.GetFound() {
+		if f.GetMailbox() == nil || f.GetMailbox().GetName() != names[i] {
+			return nil, nil
+		}
+		nodes[i] = node{Mailbox: f.GetMailbox(), owner: s.account, children: f.GetChildren()}
+	}
+	return nodes, nil
+}
+
 // nameOnly is a name without a mailbox.
 func nameOnly(name string) node { return node{Mailbox: &storev1.Mailbox{Name: name}} }
