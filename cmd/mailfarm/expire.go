@@ -97,7 +97,7 @@ With --dry-run nothing is set: it is told of each folder what the rule would tak
 				return f.try(c, d, args[0])
 			}
 			return d.call(c.Context(), func(ctx context.Context, conn *grpc.ClientConn) error {
-				if err := expireOf(ctx, conn, args[0], &f.rule); err != nil {
+				if err := f.of(ctx, c, conn, args[0]); err != nil {
 					return err
 				}
 				if _, err := storev1.NewRetentionClient(conn).SetExpireRule(ctx, &storev1.SetExpireRuleRequest{Rule: &f.rule}); err != nil {
@@ -123,6 +123,14 @@ With --dry-run nothing is set: it is told of each folder what the rule would tak
 	return c
 }
 
+// of reads whom the rule is for, and looks whether anything can come under it.
+func (f *expireFlags) of(ctx context.Context, c *cobra.Command, conn *grpc.ClientConn, name string) error {
+	if err := expireOf(ctx, conn, name, &f.rule); err != nil {
+		return err
+	}
+	return ruleOf{name, f.rule.Domain, f.rule.Account, f.rule.Folder}.check(ctx, conn, c.ErrOrStderr())
+}
+
 // try tells what the rule would take.
 func (f *expireFlags) try(c *cobra.Command, d *door, name string) error {
 	conn, err := d.dial()
@@ -130,7 +138,7 @@ func (f *expireFlags) try(c *cobra.Command, d *door, name string) error {
 		return err
 	}
 	defer conn.Close()
-	if err := expireOf(c.Context(), conn, name, &f.rule); err != nil {
+	if err := f.of(c.Context(), c, conn, name); err != nil {
 		return err
 	}
 	req := &storev1.ExpireRequest{DryRun: true, Trial: &f.rule, Account: f.rule.Account}

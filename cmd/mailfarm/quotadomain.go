@@ -60,16 +60,9 @@ func (l *domainLimits) set(ctx context.Context, w io.Writer, conn *grpc.ClientCo
 
 // knownDomain is the domain as the directory has it. One that is removed may still have limits to be taken away.
 func knownDomain(ctx context.Context, conn *grpc.ClientConn, name string) (string, error) {
-	domain, err := account.ParseDomain(name)
-	if err != nil {
-		return "", err
-	}
-	resp, err := directoryv1.NewAccountsClient(conn).ListDomains(ctx, &directoryv1.ListDomainsRequest{})
-	if err != nil {
-		return "", err
-	}
-	if slices.ContainsFunc(resp.GetDomains(), func(d *directoryv1.Domain) bool { return d.GetName() == domain }) {
-		return domain, nil
+	domain, here, err := domainHere(ctx, conn, name)
+	if err != nil || here {
+		return domain, err
 	}
 	limited, err := storev1.NewQuotasClient(conn).ListDomainQuotas(ctx, &storev1.ListDomainQuotasRequest{})
 	if err != nil {
@@ -78,7 +71,20 @@ func knownDomain(ctx context.Context, conn *grpc.ClientConn, name string) (strin
 	if slices.ContainsFunc(limited.GetDomains(), func(d *storev1.DomainQuota) bool { return d.GetDomain() == domain }) {
 		return domain, nil
 	}
-	return "", fmt.Errorf("%s is no domain here: `mailfarm domain list` tells them", name)
+	return "", noDomain(name)
+}
+
+// domainHere reads a domain's name, and tells whether the directory has it.
+func domainHere(ctx context.Context, conn *grpc.ClientConn, name string) (domain string, here bool, err error) {
+	if domain, err = account.ParseDomain(name); err != nil {
+		return "", false, err
+	}
+	resp, err := directoryv1.NewAccountsClient(conn).ListDomains(ctx, &directoryv1.ListDomainsRequest{})
+	return domain, slices.ContainsFunc(resp.GetDomains(), func(d *directoryv1.Domain) bool { return d.GetName() == domain }), err
+}
+
+func noDomain(name string) error {
+	return fmt.Errorf("%s is no domain here: `mailfarm domain list` tells them", name)
 }
 
 // domainQuotaJSON is a domain as `quota domains` prints it. Limits of 0 are none; those of accounts are 0 for the farm's default

@@ -178,6 +178,11 @@ func (d *door) setRetention(c *cobra.Command, name, folder string, keep time.Dur
 		} else if rule.Account, err = keptAccount(ctx, conn, name); err != nil {
 			return err
 		}
+		if keep >= 0 {
+			if err := (ruleOf{name, rule.Domain, rule.Account, folder}).check(ctx, conn, c.ErrOrStderr()); err != nil {
+				return err
+			}
+		}
 		if _, err := storev1.NewRetentionClient(conn).SetRetention(ctx, &storev1.SetRetentionRequest{Rule: rule}); err != nil {
 			return err
 		}

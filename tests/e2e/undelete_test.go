@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -168,6 +169,21 @@ func TestExpire(t *testing.T) {
 	if list := fromJSON[[]rule](t, f, "expire", "list"); len(list) != 3 || list[0].Of != "configuration 1" || !slices.Contains(list, rule{alice, "*", "", 0, true}) ||
 		!slices.Contains(list, rule{"@example.org", "INBOX", "large", 1, false}) {
 		t.Errorf("expire list: %+v", list)
+	}
+	// What nothing can come under is refused; what may come later is told.
+	refused(t, f, []string{"expire", "set", "@nodom.example", "--folder", "INBOX", "--keep", "1"}, "nodom.example is no domain here")
+	refused(t, f, []string{"expire", "set", "all", "--folder", "T/*", "--keep", "1"}, "one folder")
+	refused(t, f, []string{"expire", "set", alice, "--folder", "T/%", "--keep", "1", "--dry-run"}, "one folder")
+	refused(t, f, []string{"retention", "set", "@nodom.example", "9d"}, "nodom.example is no domain here")
+	refused(t, f, []string{"retention", "set", alice, "9d", "--folder", "T/*"}, "one folder")
+	f.CLI("retention", "clear", "@nodom.example")
+	for _, set := range [][]string{{"expire", "set", alice, "--name", "later", "--keep", "1"}, {"retention", "set", alice, "9d"}} {
+		if out := f.CLI(append(set, "--folder", "no such")...); !strings.Contains(out, `has no folder "no such"`) {
+			t.Errorf("%q: %s", set, out)
+		}
+		if out := f.CLI(append(set, "--folder", "Trash")...); strings.Contains(out, "has no folder") {
+			t.Errorf("%q: %s", set, out)
+		}
 	}
 	f.CLI("expire", "remove", alice, "--folder", "*")
 	refused(t, f, []string{"expire", "remove", alice, "--folder", "*"}, "no such rule")
