@@ -52,6 +52,12 @@ func Words(stems [][]byte) *Query {
 	return q
 }
 
+// Field asks for a field in the message's own header; name is in lower case.
+func Field(name []byte) *Query { return &Query{tokens: []Token{fieldToken(name)}} }
+
+// Thread asks for messages of a thread.
+func Thread(id uint64) *Query { return &Query{tokens: []Token{threadToken(id)}} }
+
 // And asks for all of queries. Those that are no condition are passed over.
 func And(queries ...*Query) *Query {
 	queries = slices.DeleteFunc(queries, func(q *Query) bool { return q == nil })

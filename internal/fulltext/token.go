@@ -1,6 +1,7 @@
 package fulltext
 
 import (
+	"encoding/binary"
 	"hash/fnv"
 	"slices"
 
@@ -10,9 +11,9 @@ import (
 
 // Version is of what tokens are made and how segments are written, with the version of the parser that says what text is: a
 // segment of another one counts as not being there.
-const Version = 4<<8 | int(message.Version)
+const Version = 5<<8 | int(message.Version)
 
-// Token is a trigram, or a stem of a word. Different ones may be the same token: that costs a look at the message.
+// Token is a trigram, a stem of a word, a header's field or a thread. Different ones may be the same token: that costs a look at the message.
 type Token uint32
 
 // tokenBits is how many bits a token has.
@@ -35,6 +36,14 @@ func stem(s []byte) Token {
 	h.Write(s)
 	x := h.Sum64()
 	return Token((x ^ x>>tokenBits ^ x>>(2*tokenBits)) & (1<<tokenBits - 1))
+}
+
+// fieldToken is the token of a header that has a field; name is in lower case. No word has a NUL.
+func fieldToken(name []byte) Token { return stem(append([]byte("field\x00"), name...)) }
+
+// threadToken is the token of a thread's messages.
+func threadToken(id uint64) Token {
+	return stem(binary.BigEndian.AppendUint64([]byte("thread\x00"), id))
 }
 
 // TokensMax is how many different tokens of one email are kept; beyond it every search looks at the email.
@@ -92,6 +101,12 @@ func (c *Collector) Words(text []byte) {
 		return !c.all
 	})
 }
+
+// Field adds that the email's own header has a field; name is in lower case.
+func (c *Collector) Field(name []byte) { c.add(fieldToken(name)) }
+
+// Thread adds of which thread the email is.
+func (c *Collector) Thread(id uint64) { c.add(threadToken(id)) }
 
 // All says that the email is to be looked at by every search.
 func (c *Collector) All() { c.all = true }

@@ -99,6 +99,61 @@ func TestSearchForMany(t *testing.T) {
 	}
 }
 
+// TestSearchByName: the full-text index names the messages of a thread, and those that have a field at all.
+func TestSearchByName(t *testing.T) {
+	f := startFarm(t, nil)
+	user, account := f.account(t)
+	f.fill(t, account, "INBOX", numbered(0, 40)...)
+	f.fill(t, account, "INBOX", "Subject: x\r\nX-Spam: no\r\nMessage-ID: <a@example.net>\r\n\r\nx\r\n",
+		"Subject: Re: x\r\nx-spam : yes\r\nIn-Reply-To: <a@example.net>\r\nMessage-ID: <b@example.net>\r\n\r\nx\r\n")
+	c := dial(t, f.addr, false)
+	c.readLine()
+	c.answer(t, "LOGIN "+user+" "+quote(password))
+	c.answer(t, "SELECT INBOX")
+	id := c.fetchThreadID(t, 42)
+	if id != c.fetchThreadID(t, 41) {
+		t.Fatal("an answer is of another thread")
+	}
+	look := func(asked bool) {
+		t.Helper()
+		for key, want := range map[string]string{
+			"THREADID " + id:             "* SEARCH 41 42",
+			`HEADER X-Spam ""`:           "* SEARCH 41 42",
+			`HEADER X-Spam es`:           "* SEARCH 42",
+			`HEADER X-Nope ""`:           "* SEARCH",
+			`41:* NOT HEADER X-Spam yes`: "* SEARCH 41",
+			`THREADID Tnothing`:          "* SEARCH",
+		} {
+			before := f.asked(t)
+			if got := c.answer(t, "SEARCH "+key); want != "" && got != want {
+				t.Errorf("%s: got %q, want %q", key, got, want)
+			}
+			if spared := f.asked(t) > before; asked && !spared && !strings.Contains(key, "NOT") && !strings.Contains(key, "nothing") {
+				t.Errorf("%s: the index spared no message", key)
+			}
+		}
+	}
+	look(false)
+	f.work(t)
+	f.indexed(t, account)
+	look(true)
+}
+
+// fetchThreadID asks for a message's thread.
+func (c *lineConn) fetchThreadID(t testing.TB, n int) string {
+	t.Helper()
+	_, err := fmt.Fprintf(c, "y FETCH %d (THREADID)\r\n", n)
+	check(t, err)
+	line, err := c.readLine()
+	check(t, err)
+	_, id, _ := strings.Cut(line, "THREADID (")
+	id, _, _ = strings.Cut(id, ")")
+	if _, err := c.readLine(); err != nil || id == "" {
+		t.Fatalf("fetch %d: %q, %v", n, line, err)
+	}
+	return id
+}
+
 // TestSearchLongMessages: SEARCH looks at the whole of a message, whatever its size and structure (RFC 9051 §6.4.4), with the
 // full-text index and without it.
 func TestSearchLongMessages(t *testing.T) {

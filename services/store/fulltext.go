@@ -153,6 +153,10 @@ func query(q *storev1.TextQuery, depth int) (*fulltext.Query, error) {
 		return fulltext.Or(list...), err
 	case len(q.GetSubstring()) > 0:
 		return fulltext.Substring(q.GetSubstring()), nil
+	case len(q.GetField()) > 0:
+		return fulltext.Field(q.GetField()), nil
+	case q.GetThread() != 0:
+		return fulltext.Thread(q.GetThread()), nil
 	}
 	return fulltext.Words(q.GetStems()), nil
 }

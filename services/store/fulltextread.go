@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -70,6 +71,7 @@ func (r *textReader) read(ctx context.Context, ix *message.Index, e *index.Email
 		return err
 	}
 	defer f.Close()
+	r.collector.Thread(uint64(e.Thread))
 	overlay := message.OverlayFrom(e.Overlay)
 	body := message.NewReader(overlay, f.Body, f.Size)
 	v := ix.WithOverlay(overlay)
@@ -84,6 +86,7 @@ func (r *textReader) read(ctx context.Context, ix *message.Index, e *index.Email
 		return err
 	}
 	r.collect(v, r.body)
+	r.collectNames(r.body[:min(v.Header().Length, int64(len(r.body)))])
 	r.collectEnvelopes(v, r.body[:min(v.Header().Length, int64(len(r.body)))], e)
 	return nil
 }
@@ -95,6 +98,9 @@ func (r *textReader) readLong(v message.View, body io.ReaderAt, e *index.Email) 
 		return err
 	}
 	r.collectEnvelopes(v, header, e)
+	if r.collectNames(header); int64(len(header)) < v.Header().Length {
+		r.collector.All() // nobody knows which fields are behind
+	}
 	long := searchtext.Long{Open: func(at message.Range) (io.ReadCloser, error) {
 		return io.NopCloser(io.NewSectionReader(body, at.Offset, at.Length)), nil
 	}}
@@ -141,6 +147,14 @@ func (r *textReader) collect(v message.View, text []byte) {
 	r.texts.InLoose(func(text []byte) bool {
 		r.collector.Words(text)
 		return false
+	})
+}
+
+// collectNames adds which fields a header has.
+func (r *textReader) collectNames(header []byte) {
+	message.EachField(header, func(name, _ []byte) bool {
+		r.collector.Field(bytes.ToLower(name))
+		return true
 	})
 }
 

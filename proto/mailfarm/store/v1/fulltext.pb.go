@@ -32,7 +32,11 @@ type TextQuery struct {
 	// substring is a text in the canonical form of i;unicode-casemap (RFC 5051), anywhere in headers or text parts.
 	Substring []byte `protobuf:"bytes,3,opt,name=substring,proto3" json:"substring,omitempty"`
 	// stems are those of words in the same form.
-	Stems         [][]byte `protobuf:"bytes,4,rep,name=stems,proto3" json:"stems,omitempty"`
+	Stems [][]byte `protobuf:"bytes,4,rep,name=stems,proto3" json:"stems,omitempty"`
+	// field is the name, in lower case, of a field that the message's own header has.
+	Field []byte `protobuf:"bytes,5,opt,name=field,proto3" json:"field,omitempty"`
+	// thread is the message's.
+	Thread        uint64 `protobuf:"fixed64,6,opt,name=thread,proto3" json:"thread,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -93,6 +97,20 @@ func (x *TextQuery) GetStems() [][]byte {
 		return x.Stems
 	}
 	return nil
+}
+
+func (x *TextQuery) GetField() []byte {
+	if x != nil {
+		return x.Field
+	}
+	return nil
+}
+
+func (x *TextQuery) GetThread() uint64 {
+	if x != nil {
+		return x.Thread
+	}
+	return 0
 }
 
 type RuleOutRequest struct {
@@ -568,12 +586,14 @@ var File_mailfarm_store_v1_fulltext_proto protoreflect.FileDescriptor
 
 const file_mailfarm_store_v1_fulltext_proto_rawDesc = "" +
 	"\n" +
-	" mailfarm/store/v1/fulltext.proto\x12\x11mailfarm.store.v1\"\x9f\x01\n" +
+	" mailfarm/store/v1/fulltext.proto\x12\x11mailfarm.store.v1\"\xcd\x01\n" +
 	"\tTextQuery\x12.\n" +
 	"\x03all\x18\x01 \x03(\v2\x1c.mailfarm.store.v1.TextQueryR\x03all\x12.\n" +
 	"\x03any\x18\x02 \x03(\v2\x1c.mailfarm.store.v1.TextQueryR\x03any\x12\x1c\n" +
 	"\tsubstring\x18\x03 \x01(\fR\tsubstring\x12\x14\n" +
-	"\x05stems\x18\x04 \x03(\fR\x05stems\"\x8e\x01\n" +
+	"\x05stems\x18\x04 \x03(\fR\x05stems\x12\x14\n" +
+	"\x05field\x18\x05 \x01(\fR\x05field\x12\x16\n" +
+	"\x06thread\x18\x06 \x01(\x06R\x06thread\"\x8e\x01\n" +
 	"\x0eRuleOutRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x06R\aaccount\x12\x18\n" +
 	"\amailbox\x18\x02 \x01(\x06R\amailbox\x122\n" +

@@ -1,11 +1,12 @@
 package search
 
 import (
+	"github.com/mailfarm/mailfarm/internal/mailbox"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
 // TextQuery is what the full-text index can tell of the key: no message matches the key that does not match the query. It is
-// nil where nothing can be told, as of NOT and of what is no text.
+// nil where nothing can be told, as of NOT and of what is neither text nor thread.
 func (k *Key) TextQuery() *storev1.TextQuery {
 	switch k.op {
 	case opAnd:
@@ -29,8 +30,18 @@ func (k *Key) TextQuery() *storev1.TextQuery {
 			one.Any = append(one.Any, q)
 		}
 		return one
-	case opAddress, opSubject, opHeader, opBody, opText:
+	case opHeader:
+		there := &storev1.TextQuery{Field: []byte(k.field)}
+		if q := k.leafQuery(); q != nil {
+			return &storev1.TextQuery{All: []*storev1.TextQuery{there, q}}
+		}
+		return there
+	case opAddress, opSubject, opBody, opText:
 		return k.leafQuery()
+	case opThreadID:
+		if id, err := mailbox.ParseObjectID('T', string(k.text)); err == nil {
+			return &storev1.TextQuery{Thread: id}
+		}
 	}
 	return nil
 }
