@@ -120,6 +120,11 @@ func (l *Long) sections(v message.View, own bool, depth int, f func(section) boo
 				add(header, v.Header(), p)
 			}
 		}
+		if name := extendedName(p); name != "" && l.to.Wants(OfHeader) && (last != nil || own) {
+			l.pieces.begin(OfHeader, nil)
+			l.pieces.write([]byte(name))
+			l.pieces.end()
+		}
 		last = p
 		if p.Kind != message.Leaf {
 			return

@@ -179,13 +179,17 @@ func TestLongAgrees(t *testing.T) {
 	mail := []byte("Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?= folded\r\n again\r\nsubject: second\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" +
 		"preamble\r\n--b\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\nContent-Description: described\r\n\r\nna=EFve meetings\r\n" +
 		"--b\r\nContent-Type: text/html\r\n\r\n<style>styled</style><p>caf&eacute; <b>o</b>ne</p><p>two</p>\r\n" +
-		"--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\nwithin\r\n--b\r\nContent-Type: application/octet-stream\r\n\r\nbinary\r\n--b--\r\n")
+		"--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\nwithin\r\n--b\r\nContent-Type: application/octet-stream\r\n\r\nbinary\r\n" +
+		"--b\r\nContent-Type: application/pdf; name*0*=utf-8''na%C3%AF; name*1*=f.pdf\r\nContent-Disposition: attachment;\r\n filename*=utf-8''r%C3%A9sum%C3%A9.pdf\r\n\r\nx\r\n--b--\r\n")
 	ix := indexed(t, bytes.NewReader(mail))
+	if n := needle("TEXT", "RÉSUMÉ.pdf"); inLong(t, ix, mail, n).Hit(n) != searchtext.Exactly {
+		t.Error("a file name is not found as people see it")
+	}
 	var texts searchtext.Texts
 	texts.Reset(ix, ix.WithOverlay(message.Overlay{}), mail)
 	var fields searchtext.Fields
 	fields.Reset(mail)
-	for _, text := range []string{"naïve", "naïve met", "meet", "naïve meeting", "folded again", "second", "described", "caf&eacute;", "café one", "one two", "styled", "preamble", "binary", "inner", "within", "e", "="} {
+	for _, text := range []string{"naïve", "naïve met", "meet", "naïve meeting", "folded again", "second", "described", "caf&eacute;", "café one", "one two", "styled", "preamble", "binary", "inner", "within", "e", "=", "résumé.pdf", "r%c3%a9sum"} {
 		for _, key := range []string{"BODY", "TEXT", "FUZZY BODY", "FUZZY TEXT"} {
 			n := needle(key, text)
 			if got, want := inLong(t, ix, mail, n).Hit(n), texts.Hit(n); got != want {

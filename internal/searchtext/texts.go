@@ -59,7 +59,8 @@ func (t *Texts) InText(holds func([]byte) bool) bool {
 	})
 }
 
-// InHeaders tells whether a header, the message's or a part's, decoded and folded, holds what is looked for (TEXT).
+// InHeaders tells whether a header, the message's or a part's, decoded and folded, holds what is looked for (TEXT). A file name
+// in the form of RFC 2231 is looked into also as people see it.
 func (t *Texts) InHeaders(holds func([]byte) bool) bool {
 	return t.headers.any(holds, func() {
 		t.headers.add(t.header(t.slice(t.view.Header())))
@@ -67,9 +68,23 @@ func (t *Texts) InHeaders(holds func([]byte) bool) bool {
 			if len(path) > 0 && p.Header.Length > 0 && p.Header.Offset > 0 {
 				t.headers.add(t.header(t.slice(t.view.Overlay.SeenRange(p.Header))))
 			}
+			if name := extendedName(p); name != "" {
+				begin := len(t.arena)
+				t.arena = Fold(t.arena, []byte(name))
+				t.headers.add(t.since(begin))
+			}
 			return true
 		})
 	})
+}
+
+// extendedName is the file name of a part that its header has in the form of RFC 2231, decoded; else empty.
+func extendedName(p *message.Part) string {
+	extended := func(q message.Param) bool { return q.Name == "filename*" || q.Name == "name*" }
+	if slices.ContainsFunc(p.DispositionParams, extended) || slices.ContainsFunc(p.Params, extended) {
+		return p.Filename()
+	}
+	return ""
 }
 
 // InLoose tells whether a text holds what is looked for that only FUZZY looks at: that of HTML as people see it, without its
