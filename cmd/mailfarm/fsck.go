@@ -30,7 +30,7 @@ that a folder has which is not there itself.
 Without ACCOUNT all accounts are looked through, and then every accepted recipient is accounted for, by what the blob store, the
 ledger and the mailboxes hold: see "mailfarm audit". With --bodies that too looks again at what was found settled before.
 
---bodies reads all bodies too and compares their digests. --repair counts counters anew, makes part indexes anew, and files
+--bodies reads all bodies too and compares their digests and part indexes. --repair counts counters anew, makes part indexes anew, and files
 messages that nothing names, or whose folder is lost, in the folder "Recovered"; it removes nothing, so that what cannot be mended stays and is told.
 
 The exit status is 0 where all is well or was repaired, 1 where damage is left, 2 after an error. One that was cut off says
@@ -73,7 +73,7 @@ how it goes on.`,
 	}
 	d.flags(c)
 	f := c.Flags()
-	f.BoolVar(&req.Bodies, "bodies", false, "read all bodies and compare their digests")
+	f.BoolVar(&req.Bodies, "bodies", false, "read all bodies and compare their digests and part indexes")
 	f.Int64Var(&req.Rate, "rate", 32<<20, "with --bodies: read at most so many octets a second")
 	f.BoolVar(&req.Repair, "repair", false, "mend what can be mended without losing anything")
 	f.BoolVar(&ledger, "ledger", true, "without ACCOUNT: account for every accepted recipient too")

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,11 +12,13 @@ import (
 
 	"github.com/zeebo/blake3"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/mailfarm/mailfarm/internal/blob"
 	"github.com/mailfarm/mailfarm/internal/index"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	"github.com/mailfarm/mailfarm/internal/message"
+	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
@@ -319,8 +322,8 @@ func (w *checking) email(ctx context.Context, e *index.Email) error {
 
 // reindexed tells of a part index that cannot be read, and makes it anew.
 func (w *checking) reindexed(ctx context.Context, e *index.Email, bad error) error {
-	if errors.Is(bad, message.ErrVersion) && !w.req.GetRepair() {
-		return nil // readers make it anew when they need it
+	if errors.Is(bad, message.ErrVersion) && !w.req.GetRepair() && (len(e.PartIndex) == 0 || e.PartIndex[0] != 0) {
+		return nil // of another version, which there is none of that is 0: readers make it anew when they need it
 	}
 	repaired := ""
 	if w.req.GetRepair() {
@@ -335,11 +338,12 @@ func (w *checking) reindexed(ctx context.Context, e *index.Email, bad error) err
 	return w.found("part_index", fmt.Sprintf("message %s: %v", objectID(e.ID), bad), repaired)
 }
 
-// body reads a body, no faster than it may, and compares its digest.
+// body reads a body, no faster than it may, and compares its digest, and its part index with the one that is stored.
 func (w *checking) body(ctx context.Context, e *index.Email, f *blob.Frame) error {
 	began := time.Now()
 	h := blake3.New()
-	n, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{f.Reader()}, make([]byte, bodyPiece))
+	var x message.Indexer
+	n, err := io.CopyBuffer(io.MultiWriter(h, &x), struct{ io.Reader }{f.Reader()}, make([]byte, bodyPiece))
 	w.at.Bodies, w.at.Octets = w.at.Bodies+1, w.at.Octets+uint64(n)
 	switch {
 	case errors.Is(err, blob.ErrCorrupt), errors.Is(err, blob.ErrNotFound):
@@ -349,6 +353,9 @@ func (w *checking) body(ctx context.Context, e *index.Email, f *blob.Frame) erro
 	case [32]byte(h.Sum(nil)) != f.Digest:
 		return w.found("body", fmt.Sprintf("message %s: frame %s: its digest is another", objectID(e.ID), e.Blob), "")
 	}
+	if err := w.sameIndex(ctx, e, f, &x); err != nil {
+		return err
+	}
 	rest := time.NewTimer(time.Duration(float64(n)/float64(w.rate)*float64(time.Second)) - time.Since(began))
 	defer rest.Stop()
 	select {
@@ -357,6 +364,47 @@ func (w *checking) body(ctx context.Context, e *index.Email, f *blob.Frame) erro
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// sameIndex compares the part index that is stored with the one of the body, which x has read. Where they differ, either is
+// another message's, and the message ids of both are told. The one of the body is written, so that what readers see is whole,
+// unless the frame itself tells that it is another message's: then it is kept for what it says of the right one.
+func (w *checking) sameIndex(ctx context.Context, e *index.Email, f *blob.Frame, x *message.Indexer) error {
+	ix, err := x.Finish()
+	if err != nil {
+		return fmt.Errorf("index body of message %s: %w", objectID(e.ID), err)
+	}
+	stored, err := message.Decode(e.PartIndex)
+	if err != nil {
+		return nil // told already, or of another version
+	}
+	made := ix.Encode(nil)
+	if bytes.Equal(made, e.PartIndex) {
+		return nil
+	}
+	detail := fmt.Sprintf("message %s: the body in frame %s is not that of its index: message-id %q, in the index %q", objectID(e.ID), e.Blob, ix.MessageID(), stored.MessageID())
+	if anothers(e, f) {
+		return w.found("body", detail+"; it came at another time than the message", "")
+	}
+	repaired := ""
+	if w.req.GetRepair() {
+		if err := w.deps.Mailboxes.SetPartIndex(ctx, w.id, e.ID, made); err != nil {
+			return err
+		}
+		repaired = "index made anew of the body"
+	}
+	return w.found("part_index", detail, repaired)
+}
+
+// anothers tells whether a frame was accepted at another time than an email came, which its tail tells where it came by SMTP.
+// Nothing is known of others.
+func anothers(e *index.Email, f *blob.Frame) bool {
+	var tail mailv1.FrameTail
+	if f.Meta.QueueID.IsZero() || proto.Unmarshal(f.Meta.Tail, &tail) != nil {
+		return false
+	}
+	accepted := tail.GetEnvelope().GetAcceptedNs()
+	return accepted != 0 && accepted != e.Received.UnixNano()
 }
 
 // kept looks at what can be brought back.

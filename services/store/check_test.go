@@ -2,12 +2,16 @@ package store_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/mailfarm/mailfarm/internal/blob"
 	"github.com/mailfarm/mailfarm/internal/blob/blobtest"
+	"github.com/mailfarm/mailfarm/internal/envelope"
 	"github.com/mailfarm/mailfarm/internal/index"
 	"github.com/mailfarm/mailfarm/internal/index/kept"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
@@ -18,9 +22,14 @@ import (
 )
 
 // check looks through an account and tells what it found.
-func (r *role) check(t *testing.T, account uint64, repair bool) (found []*storev1.CheckFinding) {
+func (r *role) check(t *testing.T, account uint64, repair bool) []*storev1.CheckFinding {
 	t.Helper()
-	stream, err := r.checks.Check(t.Context(), &storev1.CheckRequest{Accounts: []uint64{account}, Repair: repair})
+	return r.checkAll(t, &storev1.CheckRequest{Accounts: []uint64{account}, Repair: repair})
+}
+
+func (r *role) checkAll(t *testing.T, req *storev1.CheckRequest) (found []*storev1.CheckFinding) {
+	t.Helper()
+	stream, err := r.checks.Check(t.Context(), req)
 	for err == nil {
 		var resp *storev1.CheckResponse
 		if resp, err = stream.Recv(); err == nil {
@@ -145,5 +154,67 @@ func TestMovedAndExpungedStaysGone(t *testing.T) {
 	}
 	if found := r.check(t, 1, true); len(found) != 0 {
 		t.Errorf("Check: %v", found)
+	}
+}
+
+// TestPartIndexOfAnother copies part indexes and blob ids between messages of one size, and writes an index of no version.
+func TestPartIndexOfAnother(t *testing.T) {
+	text := func(i int) []byte {
+		return fmt.Appendf(nil, "Subject: %d\r\nMessage-ID: <%d@example.org>\r\n\r\nline\r\n", i, i)
+	}
+	const from = " WHERE account = 1 AND email = (SELECT MIN(email) FROM email)"
+	for _, tt := range []struct {
+		name, spoil string
+		accepted    int64
+		what        string
+		mended      bool
+		unread      bool // found without reading bodies too
+	}{
+		{"index", "UPDATE email SET part_index = (SELECT part_index FROM email ORDER BY email DESC LIMIT 1)" + from, 1, "part_index", true, false},
+		{"index of what was appended", "UPDATE email SET part_index = (SELECT part_index FROM email ORDER BY email DESC LIMIT 1)" + from, 0, "part_index", true, false},
+		{"body", "UPDATE email SET blob_id = (SELECT blob_id FROM email ORDER BY email DESC LIMIT 1)" + from, 1, "body", false, false},
+		{"body of what was appended", "UPDATE email SET blob_id = (SELECT blob_id FROM email ORDER BY email DESC LIMIT 1)" + from, 0, "part_index", true, false},
+		{"no version", "UPDATE email SET part_index = x'00'" + from, 1, "part_index", true, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := start(t, store.Config{})
+			for i := range 2 {
+				b, received := text(i), time.Unix(int64(10+i), 5)
+				m := blobtest.NewMessage(uint64(i), len(b))
+				m.Body = b
+				if tt.accepted == 0 {
+					m.Meta = blob.Meta{Kind: blob.Appended}
+				} else {
+					tail, err := proto.Marshal(&mailv1.FrameTail{Envelope: &mailv1.Envelope{AcceptedNs: received.UnixNano()}})
+					if err != nil {
+						t.Fatal(err)
+					}
+					m.Meta = blob.Meta{Kind: blob.Accepted, QueueID: envelope.NewQueueID(received), Tail: tail}
+				}
+				id := blobtest.Commit(t, r.blobs, m)
+				if _, err := r.db.Mailboxes().Append(t.Context(), 1, index.Inbox, []index.Message{
+					{Blob: id, PartIndex: partIndex(t, b), Size: int64(len(b)), Received: received}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			bodies := &storev1.CheckRequest{Accounts: []uint64{1}, Bodies: true}
+			if found := r.checkAll(t, bodies); len(found) != 0 {
+				t.Fatalf("Check of what is right: %v", found)
+			}
+			r.spoil(t, tt.spoil)
+			if found := r.check(t, 1, false); (len(found) == 1) != tt.unread {
+				t.Errorf("Check without bodies: %v", found)
+			}
+			for _, repair := range []bool{false, true} {
+				bodies.Repair = repair
+				found := r.checkAll(t, bodies)
+				if len(found) != 1 || found[0].GetWhat() != tt.what || (found[0].GetRepaired() != "") != (repair && tt.mended) {
+					t.Errorf("Check, repair %v: %v", repair, found)
+				}
+			}
+			if found := r.checkAll(t, bodies); (len(found) == 0) != tt.mended {
+				t.Errorf("Check after it: %v", found)
+			}
+		})
 	}
 }

@@ -28,7 +28,7 @@ type CheckRequest struct {
 	// accounts to look through; empty: all, behind after.
 	Accounts []uint64 `protobuf:"fixed64,1,rep,packed,name=accounts,proto3" json:"accounts,omitempty"`
 	After    uint64   `protobuf:"fixed64,2,opt,name=after,proto3" json:"after,omitempty"`
-	// bodies are read and compared with their digests, at most rate octets a second; 0: 33554432.
+	// bodies are read and compared with their digests and part indexes, at most rate octets a second; 0: 33554432.
 	Bodies bool  `protobuf:"varint,3,opt,name=bodies,proto3" json:"bodies,omitempty"`
 	Rate   int64 `protobuf:"varint,4,opt,name=rate,proto3" json:"rate,omitempty"`
 	// repair mends what can be mended without losing anything.
