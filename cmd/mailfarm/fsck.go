@@ -30,8 +30,9 @@ that a folder has which is not there itself.
 Without ACCOUNT all accounts are looked through, and then every accepted recipient is accounted for, by what the blob store, the
 ledger and the mailboxes hold: see "mailfarm audit". With --bodies that too looks again at what was found settled before.
 
---bodies reads all bodies too and compares their digests and part indexes. --repair counts counters anew, makes part indexes anew, and files
-messages that nothing names, or whose folder is lost, in the folder "Recovered"; it removes nothing, so that what cannot be mended stays and is told.
+--bodies reads all bodies too and compares their digests and part indexes. --repair counts counters anew, makes part indexes
+anew, and files messages that nothing names, or whose folder is lost, in the folder "Recovered". It removes nothing but entries
+whose message has no row and is lost, and tells them; what else cannot be mended stays and is told.
 
 The exit status is 0 where all is well or was repaired, 1 where damage is left, 2 after an error. One that was cut off says
 how it goes on.`,

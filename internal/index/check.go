@@ -21,6 +21,9 @@ type Check interface {
 	// a mailbox that is made where it is not there, with their system flags and whatever the limits are. What cannot be read
 	// stays. ErrMailboxes, ErrCondemned: nothing is changed.
 	Refile(ctx context.Context, account mailbox.AccountID, target string, after ChunkID, limit int) (Refiled, error)
+	// Lose removes the entries of emails from a mailbox that have no row, for which a reader is told that they were expunged,
+	// and tells their UIDs. Nothing is kept of them. ErrNoMailbox.
+	Lose(ctx context.Context, account mailbox.AccountID, box mailbox.ID, emails []mailbox.EmailID) (ExpungeResult, error)
 	// Given tells which numbers an account is known to have given, beside those of its entries.
 	Given(ctx context.Context, account mailbox.AccountID) (*Given, error)
 	// Recount writes the counters of an account and its mailboxes as their entries are, raises UIDNEXT and MODSEQs that are

@@ -220,7 +220,11 @@ func (w *checking) box(ctx context.Context, id mailbox.ID) error {
 		return err
 	}
 	for i := range chunks {
-		if err := w.emails(ctx, chunks[i].Emails, chunks[i].Sizes); err != nil {
+		missing, err := w.emails(ctx, chunks[i].Emails, chunks[i].Sizes)
+		if err != nil {
+			return err
+		}
+		if err := w.missing(ctx, id, &chunks[i], missing); err != nil {
 			return err
 		}
 		w.at.Messages += uint64(chunks[i].Len())
@@ -240,17 +244,17 @@ func (w *checking) tell(problems []problem, repaired string) error {
 	return nil
 }
 
-// emails looks at the emails of entries; sizes are what the entries say, nil where that is of no concern.
-func (w *checking) emails(ctx context.Context, ids []mailbox.EmailID, sizes []int64) error {
+// emails looks at the emails of entries, and tells which have no row; sizes are what the entries say, nil where that is of no
+// concern.
+func (w *checking) emails(ctx context.Context, ids []mailbox.EmailID, sizes []int64) (missing []mailbox.EmailID, err error) {
 	list, err := w.deps.Mailboxes.Emails(ctx, w.id, ids, true)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	byID := make(map[mailbox.EmailID]*index.Email, len(list))
 	for i := range list {
 		byID[list[i].ID] = &list[i]
 	}
-	var missing []mailbox.EmailID
 	for i, id := range ids {
 		e := byID[id]
 		if e == nil {
@@ -259,18 +263,19 @@ func (w *checking) emails(ctx context.Context, ids []mailbox.EmailID, sizes []in
 		}
 		if size := e.VisibleSize(); sizes != nil && size != sizes[i] {
 			if err := w.found("size", fmt.Sprintf("message %s has %d octets, its entry says %d", objectID(id), size, sizes[i]), ""); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		if err := w.email(ctx, e); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return w.missing(ctx, missing)
+	return missing, nil
 }
 
-// missing tells of entries without email, unless they went with the entry since it was read.
-func (w *checking) missing(ctx context.Context, ids []mailbox.EmailID) error {
+// missing tells of entries without email, unless they went with the entry since it was read. A reader who asks for them is told
+// each time that they are gone, and finds them there: they are taken out of the folder, which loses no more.
+func (w *checking) missing(ctx context.Context, box mailbox.ID, c *mailbox.Chunk, ids []mailbox.EmailID) error {
 	if len(ids) == 0 {
 		return nil
 	}
@@ -278,11 +283,26 @@ func (w *checking) missing(ctx context.Context, ids []mailbox.EmailID) error {
 	if err != nil {
 		return err
 	}
-	for _, id := range ids {
-		if placed[id] {
-			if err := w.found("email", fmt.Sprintf("message %s has an entry and no row", objectID(id)), ""); err != nil {
-				return err
-			}
+	var lost mailbox.UIDSet
+	if w.req.GetRepair() {
+		r, err := w.check.Lose(ctx, w.id, box, ids)
+		if err != nil && !errors.Is(err, index.ErrNoMailbox) {
+			return err
+		}
+		if lost = r.Expunged; len(lost) > 0 {
+			w.changed(w.id, r.ModSeq, box)
+		}
+	}
+	for i, id := range c.Emails {
+		if !placed[id] {
+			continue
+		}
+		repaired := ""
+		if lost.Contains(c.UIDs[i]) {
+			repaired = "removed from the folder: the message is lost"
+		}
+		if err := w.found("email", fmt.Sprintf("message %s, UID %d, has an entry and no row", objectID(id), c.UIDs[i]), repaired); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -423,7 +443,8 @@ func (w *checking) kept(ctx context.Context) error {
 				}
 				continue
 			}
-			if err := w.emails(ctx, c.Emails, nil); err != nil {
+			// Without a row an email is gone, and cannot be asked for: nothing is brought back of it.
+			if _, err := w.emails(ctx, c.Emails, nil); err != nil {
 				return err
 			}
 			w.at.Messages += uint64(c.Len())

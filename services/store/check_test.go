@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -216,5 +217,29 @@ func TestPartIndexOfAnother(t *testing.T) {
 				t.Errorf("Check after it: %v", found)
 			}
 		})
+	}
+}
+
+// TestMessageWithoutRow loses the row of one message of a folder, whose entry goes, so that the others can be read.
+func TestMessageWithoutRow(t *testing.T) {
+	r := start(t, store.Config{})
+	for i := range uint64(3) {
+		b := body(1000)
+		r.put(t, 1+i, nil, b, partIndex(t, b))
+	}
+	before := r.list(t, 1)["INBOX"]
+	r.spoil(t, "DELETE FROM email WHERE account = 1 AND email = (SELECT MIN(email) FROM email)")
+	for _, repair := range []bool{false, true} {
+		found := r.check(t, 1, repair)
+		if len(found) != 1 || found[0].GetWhat() != "email" || found[0].GetFolder() != "INBOX" || !strings.Contains(found[0].GetDetail(), "UID 1,") || (found[0].GetRepaired() != "") != repair {
+			t.Errorf("Check, repair %v: %v", repair, found)
+		}
+	}
+	if found := r.check(t, 1, false); len(found) != 0 {
+		t.Errorf("Check after it: %v", found)
+	}
+	after := r.list(t, 1)["INBOX"]
+	if after.GetMessages() != 2 || after.GetUidNext() != 4 || after.GetHighestModSeq() <= before.GetHighestModSeq() {
+		t.Errorf("INBOX is %v, was %v", after, before)
 	}
 }

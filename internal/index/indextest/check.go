@@ -23,6 +23,7 @@ func RunCheck(t *testing.T, open func(testing.TB) CheckSubject) {
 	t.Run("Given", func(t *testing.T) { givenNumbers(t, open) })
 	t.Run("Orphans", func(t *testing.T) { orphans(t, open(t)) })
 	t.Run("Moved", func(t *testing.T) { movedOrphans(t, open(t)) })
+	t.Run("Lose", func(t *testing.T) { lose(t, open(t)) })
 	t.Run("Strays", func(t *testing.T) { strays(t, open(t)) })
 	t.Run("Survey", func(t *testing.T) { survey(t, open(t)) })
 }
@@ -256,5 +257,34 @@ func givenNumbers(t *testing.T, open func(testing.TB) CheckSubject) {
 				t.Errorf("Given: %+v, %v; %+v", g, err, now)
 			}
 		})
+	}
+}
+
+// lose takes rows of emails away: their entries go, and whoever has seen them is told.
+func lose(t *testing.T, s CheckSubject) {
+	var list []index.Message
+	for range 300 {
+		list = append(list, newMessage(500))
+	}
+	r := s.append(t, 7, index.Inbox, list...)
+	all := s.look(t, 7, r.Mailbox).entries()
+	ids := []mailbox.EmailID{all[1].Email, all[3].Email, all[299].Email}
+	for _, id := range ids[:2] {
+		s.spoil(t, fmt.Sprintf("DELETE FROM email WHERE account = 7 AND email = %d", id))
+	}
+	lost, err := s.Check.Lose(t.Context(), 7, r.Mailbox, ids)
+	if err != nil || lost.Expunged.Len() != 2 || !lost.Expunged.Contains(2) || !lost.Expunged.Contains(4) || lost.ModSeq <= r.ModSeq {
+		t.Errorf("Lose: %+v, %v", lost, err)
+	}
+	var v view
+	if err := s.update(t.Context(), 7, r.Mailbox, r.ModSeq, &v); err != nil || v.expunged.Len() != 2 {
+		t.Errorf("who has seen them is told %+v, %v", v.expunged, err)
+	}
+	if m := s.find(t, 7, index.Inbox); m.Messages != 298 || len(s.removed(t, index.RemovedQuery{Account: 7})) != 0 {
+		t.Errorf("left: %+v", m)
+	}
+	s.right(t, true)
+	if again, err := s.Check.Lose(t.Context(), 7, r.Mailbox, ids); err != nil || len(again.Expunged) != 0 {
+		t.Errorf("Lose again: %+v, %v", again, err)
 	}
 }

@@ -84,6 +84,18 @@ func (s *Store) Recount(ctx context.Context, account mailbox.AccountID) (mended 
 	return mended, wrap(fmt.Sprintf("recount account %d", account), err)
 }
 
+// Lose is index.Check's.
+func (s *Store) Lose(ctx context.Context, account mailbox.AccountID, box mailbox.ID, emails []mailbox.EmailID) (r index.ExpungeResult, err error) {
+	err = s.db.WriteAccount(ctx, account, func(u *unit.Unit, _ SQL) (err error) {
+		r, err = u.Lose(account, box, emails)
+		return err
+	})
+	if err != nil {
+		return index.ExpungeResult{}, fmt.Errorf("remove entries of lost emails from mailbox %d of account %d: %w", box, account, err)
+	}
+	return r, nil
+}
+
 // Orphans is index.Check's.
 func (s *Store) Orphans(ctx context.Context, account mailbox.AccountID, after mailbox.EmailID, limit int, moved bool) (orphans []index.Email, last mailbox.EmailID, more bool, err error) {
 	err = s.db.ReadSQL(ctx, func(tx SQL) error {

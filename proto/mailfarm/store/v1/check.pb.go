@@ -31,7 +31,7 @@ type CheckRequest struct {
 	// bodies are read and compared with their digests and part indexes, at most rate octets a second; 0: 33554432.
 	Bodies bool  `protobuf:"varint,3,opt,name=bodies,proto3" json:"bodies,omitempty"`
 	Rate   int64 `protobuf:"varint,4,opt,name=rate,proto3" json:"rate,omitempty"`
-	// repair mends what can be mended without losing anything.
+	// repair mends what can be mended without losing anything; entries whose message is lost go.
 	Repair        bool `protobuf:"varint,5,opt,name=repair,proto3" json:"repair,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
