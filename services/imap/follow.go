@@ -253,7 +253,7 @@ func (f *following) findOf(account mailbox.AccountID, ids []uint64) error {
 	for i, found := range resp.GetFound() {
 		m := found.GetMailbox()
 		switch {
-		case m != nil:
+		case m != nil && (account == f.s.account || f.s.rights(&node{Mailbox: m, owner: account}).Has(acl.Lookup)):
 			n := &node{Mailbox: m, owner: account}
 			if account != f.s.account {
 				m.Name = f.prefixes[account] + m.GetName()

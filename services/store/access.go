@@ -25,12 +25,12 @@ func foreign(req asked) bool { return req.GetActor() != 0 && req.GetActor() != r
 // hidden is what somebody is told who may not know that a mailbox is there (RFC 4314 §6), or where there is none.
 func hidden() error { return status.Error(codes.NotFound, index.ErrNoMailbox.Error()) }
 
-// check tells, by no error, that rights are enough.
+// check tells, by no error, that rights are enough. Who may look up or read a mailbox knows that it is there.
 func check(have, need acl.Rights) error {
 	switch {
 	case have.Has(need):
 		return nil
-	case have.Has(acl.Lookup):
+	case have.Any(acl.Lookup | acl.Read):
 		return status.Errorf(codes.PermissionDenied, "the right %q is needed here", need&^have)
 	}
 	return hidden()

@@ -54,7 +54,8 @@ func (s *mailboxes) Find(ctx context.Context, req *storev1.FindRequest) (*storev
 		if err != nil && status.Code(err) != codes.NotFound {
 			return nil, err
 		}
-		if have.Has(acl.Lookup) {
+		// Who may read it can select it, also where LIST does not show it (RFC 4314 §4).
+		if have.Any(acl.Lookup | acl.Read) {
 			resp.Found[i] = &storev1.FoundMailbox{Mailbox: seenBy(&f.Mailbox, have), Children: f.Children}
 		}
 	}

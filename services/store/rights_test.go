@@ -226,8 +226,16 @@ func TestRightPerCommand(t *testing.T) {
 					t.Errorf("without %q: %v, want PERMISSION_DENIED", missing, err)
 				}
 				r.share(t, "Team", "user11@example.org", rest)
+				want := codes.NotFound
+				if strings.Contains(rest, "r") && !strings.HasSuffix(c.name, "ACL") {
+					want = codes.PermissionDenied // who may read knows of it
+				}
+				if err := c.run(t.Context(), r, t, actor); status.Code(err) != want {
+					t.Errorf("without %q and l: %v, want %v", missing, err, want)
+				}
+				r.share(t, "Team", "user11@example.org", strings.ReplaceAll(rest, "r", ""))
 				if err := c.run(t.Context(), r, t, actor); status.Code(err) != codes.NotFound {
-					t.Errorf("without %q and l: %v, want NOT_FOUND", missing, err)
+					t.Errorf("without %q, l and r: %v, want NOT_FOUND", missing, err)
 				}
 			}
 			if err := c.run(t.Context(), r, t, 14); status.Code(err) != codes.NotFound {

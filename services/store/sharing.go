@@ -54,8 +54,11 @@ func (s *sharing) target(ctx context.Context, req interface {
 	}
 	if foreign(req) {
 		have, box, err := s.rightsNamed(ctx, req, name)
-		if err == nil {
-			err = check(have, need)
+		if err != nil {
+			return 0, 0, 0, err
+		}
+		if err = check(have, need); err != nil && !have.Has(acl.Lookup) {
+			err = hidden() // its list is the matter of those alone whom LIST shows the mailbox (RFC 4314 §8)
 		}
 		return a, box, have, err
 	}
