@@ -24,14 +24,14 @@ func main() {
 }
 
 // execute runs one command line and returns the exit status: 0 done, 1 an audit or a check that found something or an import that left
-// messages, 2 an error.
+// messages or a restore of messages that are not kept, 2 an error.
 func execute(ctx context.Context, args []string) int {
 	root := newRoot()
 	root.SetArgs(args)
 	switch c, err := root.ExecuteContextC(ctx); {
 	case err == nil:
 		return 0
-	case err == errUnaccounted, err == errDamage, err == errLeft:
+	case err == errUnaccounted, err == errDamage, err == errLeft, err == errNotKept:
 		return 1
 	default:
 		fmt.Fprintln(os.Stderr, "mailfarm:", tell(c, err))

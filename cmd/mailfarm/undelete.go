@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -90,13 +91,14 @@ func howLong(text string) (time.Duration, error) {
 
 // removedFilter is what list and restore are narrowed by.
 type removedFilter struct {
-	folder, since, until, from, subject string
-	messages                            []string
-	all                                 bool
+	folder, folderID, since, until, from, subject string
+	messages                                      []string
+	all                                           bool
 }
 
 func (f *removedFilter) flags(c *cobra.Command) {
 	c.Flags().StringVar(&f.folder, "folder", "", "only what was in this folder; a deleted one by the name it had")
+	c.Flags().StringVar(&f.folderID, "folder-id", "", `only what was in the deleted folder with this id, as "undelete folders" tells it: where several had one name`)
 	c.Flags().StringVar(&f.since, "since", "", `only what was removed since: "2026-11-21 10:00", or how long ago, as "36h" or "3d"`)
 	c.Flags().StringVar(&f.until, "until", "", `only what was removed before: a time as for --since`)
 	c.Flags().StringVar(&f.from, "from", "", "only messages whose sender has this in it")
@@ -127,8 +129,39 @@ func (f *removedFilter) read() (*storev1.RemovedFilter, error) {
 		}
 		out.Emails = append(out.Emails, id)
 	}
+	if f.folderID != "" && f.folder != "" {
+		return nil, errors.New("--folder and --folder-id both say which folder: give one")
+	}
 	return out, nil
 }
+
+// oneFolder finds the deleted folder that --folder-id names. Its name goes along, for a store that knows no ids.
+func (f *removedFilter) oneFolder(ctx context.Context, conn *grpc.ClientConn, account uint64, filter *storev1.RemovedFilter) error {
+	if f.folderID == "" {
+		return nil
+	}
+	id, err := mailbox.ParseObjectID('F', f.folderID)
+	if n, notNumber := strconv.ParseUint(f.folderID, 10, 64); notNumber == nil {
+		id, err = n, nil // as in JSON
+	}
+	if err != nil {
+		return fmt.Errorf("--folder-id: %w: take one from `mailfarm undelete folders`", err)
+	}
+	resp, err := storev1.NewRetentionClient(conn).ListRemovedMailboxes(ctx, &storev1.ListRemovedMailboxesRequest{Account: account})
+	if err != nil {
+		return err
+	}
+	for _, m := range resp.Mailboxes {
+		if m.Mailbox == id {
+			filter.Folder, filter.Mailbox = m.Name, id
+			return nil
+		}
+	}
+	return fmt.Errorf("--folder-id: no deleted folder has the id %s: `mailfarm undelete folders` tells them", f.folderID)
+}
+
+// errNotKept is a restore of messages of which some are not kept.
+var errNotKept = errors.New("messages are not kept")
 
 var kinds = map[uint32]string{1: "expunged", 2: "moved", 3: "with folder"}
 
@@ -168,6 +201,9 @@ Messages that lie in some folder still, as after a move, are left out unless --a
 			return d.call(c.Context(), func(ctx context.Context, conn *grpc.ClientConn) error {
 				id, err := keptAccount(ctx, conn, args[0])
 				if err != nil {
+					return err
+				}
+				if err := f.oneFolder(ctx, conn, id, filter); err != nil {
 					return err
 				}
 				stream, err := storev1.NewRetentionClient(conn).ListRemoved(ctx, &storev1.ListRemovedRequest{
@@ -261,9 +297,9 @@ func undeleteFolders(d *door) *cobra.Command {
 				}
 				var rows [][]string
 				for _, m := range resp.Mailboxes {
-					rows = append(rows, []string{m.Name, when(m.RemovedNs), fmt.Sprint(m.Messages), fmt.Sprint(m.Size)})
+					rows = append(rows, []string{m.Name, when(m.RemovedNs), fmt.Sprint(m.Messages), fmt.Sprint(m.Size), mailbox.ObjectID('F', m.Mailbox)})
 				}
-				if err := table(c.OutOrStdout(), "FOLDER\tDELETED\tMESSAGES\tSIZE", rows); err != nil {
+				if err := table(c.OutOrStdout(), "FOLDER\tDELETED\tMESSAGES\tSIZE\tID", rows); err != nil {
 					return err
 				}
 				_, err = fmt.Fprintf(c.OutOrStdout(), "kept of the account: %d messages, %d octets\n", resp.KeptEntries, resp.KeptOctets)
@@ -290,6 +326,7 @@ Messages that lie in some folder, as after a move, are left out unless --all or 
 twice, nor do two at once: one that was cut off is simply given again.`,
 		Example: `  mailfarm undelete restore alice@example.org --message MDOnNkgWAAAA
   mailfarm undelete restore alice@example.org --folder Work/2026
+  mailfarm undelete restore alice@example.org --folder-id FAAAAAAAAAAc
   mailfarm undelete restore alice@example.org --since 2h --dry-run
   mailfarm undelete restore alice@example.org --folder INBOX --at "2026-11-21 10:00"
   mailfarm undelete restore alice@example.org --folder INBOX --at 3h --in-place`,
@@ -303,7 +340,7 @@ twice, nor do two at once: one that was cut off is simply given again.`,
 			switch {
 			case at == "" && inPlace:
 				return errors.New("--in-place is for --at: without it messages go back to where they were anyway")
-			case at != "" && f.folder == "":
+			case at != "" && f.folder == "" && f.folderID == "":
 				return errors.New("--at needs --folder: which folder is to be as it was then?")
 			case at != "":
 				t, err := moment(at, time.Now())
@@ -320,11 +357,27 @@ twice, nor do two at once: one that was cut off is simply given again.`,
 			if req.Account, err = keptAccount(c.Context(), conn, args[0]); err != nil {
 				return err
 			}
+			if err := f.oneFolder(c.Context(), conn, req.Account, filter); err != nil {
+				return err
+			}
 			stream, err := storev1.NewRetentionClient(conn).Restore(c.Context(), req)
 			if err != nil {
 				return err
 			}
-			return d.printRestore(c.OutOrStdout(), stream.Recv, dry)
+			found, err := d.printRestore(c.OutOrStdout(), stream.Recv, dry)
+			if err != nil {
+				return err
+			}
+			slices.Sort(filter.Emails)
+			switch asked := uint64(len(slices.Compact(filter.Emails))); {
+			case found < asked:
+				fmt.Fprintf(c.ErrOrStderr(), "mailfarm: of %d messages asked for %d are not kept: `mailfarm undelete list %s --all` tells those that are\n",
+					asked, asked-found, args[0])
+				return errNotKept
+			case at != "" && found == 0:
+				fmt.Fprintf(c.ErrOrStderr(), "mailfarm: nothing is known to have been in the folder at %s: none was made\n", at)
+			}
+			return nil
 		},
 	}
 	f.flags(c)
@@ -335,7 +388,8 @@ twice, nor do two at once: one that was cut off is simply given again.`,
 	return c
 }
 
-func (d *door) printRestore(w io.Writer, recv func() (*storev1.RestoreResponse, error), dry bool) error {
+// printRestore tells what came back, and how many messages there were to come.
+func (d *door) printRestore(w io.Writer, recv func() (*storev1.RestoreResponse, error), dry bool) (found uint64, err error) {
 	show := term.IsTerminal(int(os.Stderr.Fd())) && !d.json
 	var last *storev1.RestoreResponse
 	for {
@@ -345,9 +399,9 @@ func (d *door) printRestore(w io.Writer, recv func() (*storev1.RestoreResponse, 
 		}
 		if err != nil {
 			if last != nil {
-				return fmt.Errorf("%w (%d messages are restored already: give the same command again to go on)", err, last.Restored)
+				return 0, fmt.Errorf("%w (%d messages are restored already: give the same command again to go on)", err, last.Restored)
 			}
-			return err
+			return 0, err
 		}
 		last = resp
 		if show {
@@ -358,10 +412,11 @@ func (d *door) printRestore(w io.Writer, recv func() (*storev1.RestoreResponse, 
 		fmt.Fprint(os.Stderr, "\r\x1b[K")
 	}
 	if last == nil || !last.Done {
-		return errors.New("the farm did not tell the end: give the same command again to go on")
+		return 0, errors.New("the farm did not tell the end: give the same command again to go on")
 	}
+	found = last.Restored + last.Present
 	if d.json {
-		return printJSON(w, struct {
+		return found, printJSON(w, struct {
 			Restored uint64   `json:"restored"`
 			Present  uint64   `json:"present"`
 			Gone     uint64   `json:"gone"`
@@ -377,8 +432,8 @@ func (d *door) printRestore(w io.Writer, recv func() (*storev1.RestoreResponse, 
 	if len(last.Folders) > 0 {
 		what += " to " + strings.Join(last.Folders, ", ")
 	}
-	_, err := fmt.Fprintf(w, "%d messages %s; %d were there already, %d are not kept any more\n", last.Restored, what, last.Present, last.Gone)
-	return err
+	_, err = fmt.Fprintf(w, "%d messages %s; %d were there already, %d are not kept any more\n", last.Restored, what, last.Present, last.Gone)
+	return found, err
 }
 
 func undeleteAccounts(d *door) *cobra.Command {

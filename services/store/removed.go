@@ -86,11 +86,19 @@ func (r *retention) filter(ctx context.Context, a mailbox.AccountID, f *storev1.
 	if err != nil {
 		return nil, err
 	}
-	out.boxes, err = r.boxesNamed(ctx, a, name)
-	return out, err
+	if out.boxes, err = r.boxesNamed(ctx, a, name); err != nil || f.GetMailbox() == 0 {
+		return out, err
+	}
+	one := mailbox.ID(f.GetMailbox())
+	if !out.boxes[one] {
+		return nil, toStatus(fmt.Errorf("%w: %d of the name %q", index.ErrNoMailbox, one, name))
+	}
+	out.boxes = map[mailbox.ID]bool{one: true}
+	return out, nil
 }
 
-// boxesNamed are the mailboxes of a name: the one that has it, and those that had it when they were deleted.
+// boxesNamed are the mailboxes of a name: the one that has it, and those that had it when they were deleted; or else those that
+// had it when something was removed from them, and have another now.
 func (r *retention) boxesNamed(ctx context.Context, a mailbox.AccountID, name string) (map[mailbox.ID]bool, error) {
 	boxes := map[mailbox.ID]bool{}
 	list, _, err := r.Service.deps.Mailboxes.List(ctx, a)
@@ -112,9 +120,34 @@ func (r *retention) boxesNamed(ctx context.Context, a mailbox.AccountID, name st
 		}
 	}
 	if len(boxes) == 0 {
-		return nil, toStatus(fmt.Errorf("%w: %q", index.ErrNoMailbox, name))
+		if err := r.boxesOnceNamed(ctx, a, name, boxes); err != nil {
+			return nil, toStatus(err)
+		}
+	}
+	if len(boxes) == 0 {
+		return nil, toStatus(fmt.Errorf("%w: %q: where it was renamed, give the name that it has now", index.ErrNoMailbox, name))
 	}
 	return boxes, nil
+}
+
+// boxesOnceNamed adds the mailboxes that something was removed from while they had a name.
+func (r *retention) boxesOnceNamed(ctx context.Context, a mailbox.AccountID, name string, boxes map[mailbox.ID]bool) error {
+	q := index.RemovedQuery{Account: a, Limit: removedPage}
+	for {
+		rows, err := r.Removed(ctx, q)
+		if err != nil {
+			return err
+		}
+		for i := range rows {
+			if rows[i].Name == name {
+				boxes[rows[i].Mailbox] = true
+			}
+		}
+		if len(rows) < removedPage {
+			return nil
+		}
+		q.After = rows[len(rows)-1].RowID
+	}
 }
 
 // each calls fn with what was removed and passes the filter, page by page and the latest first, until it says enough.

@@ -251,7 +251,10 @@ func (w *restoring) asOf(ctx context.Context, at time.Time) error {
 		if err := w.history(ctx, id, h); err != nil {
 			return err
 		}
-		q := *w.boxes[id]
+		q := index.Restore{Target: w.apart(w.req.GetFilter().GetFolder())}
+		if known := w.boxes[id]; known != nil {
+			q = *known
+		}
 		q.Account = w.account
 		if !w.req.GetInPlace() {
 			q = index.Restore{Account: w.account, Subscribed: true, Target: "Restored " + at.Format("2006-01-02 15:04") + "/" + q.Target}
@@ -263,6 +266,9 @@ func (w *restoring) asOf(ctx context.Context, at time.Time) error {
 			if !w.req.GetInPlace() || e.removed {
 				q.Entries = append(q.Entries, e.back)
 			}
+		}
+		if len(q.Entries) == 0 {
+			continue // no folder where there was nothing
 		}
 		if err := w.write(ctx, q); err != nil {
 			return err

@@ -116,6 +116,91 @@ func TestUndelete(t *testing.T) {
 	}
 }
 
+// TestUndeleteOne brings back one thing of several that are called alike, and says so where there is nothing.
+func TestUndeleteOne(t *testing.T) {
+	f := harness.StartDev(t)
+	seed(t, f, "one", alice)
+	c := f.IMAPClient(alice)
+	defer c.Close()
+	must := func(what string, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	folders := func() (list []string) {
+		t.Helper()
+		boxes, err := c.List("", "*", nil).Collect()
+		must("LIST", err)
+		for _, b := range boxes {
+			list = append(list, b.Mailbox)
+		}
+		return list
+	}
+	were := folders()
+
+	// What is not kept.
+	out, code := f.CLIStatus("undelete", "restore", alice, "--message", "MAAAAAAAAAAc")
+	if code != 1 || !strings.Contains(out, "1 are not kept") {
+		t.Errorf("of no message: exit status %d, %s", code, out)
+	}
+	if out := f.CLI("undelete", "restore", alice, "--folder", "INBOX", "--at", "1990-01-01"); !strings.Contains(out, "none was made") {
+		t.Errorf("of 1990: %s", out)
+	}
+	if is := folders(); !slices.Equal(is, were) {
+		t.Errorf("there are %q, there were %q", is, were)
+	}
+
+	// Two folders of one name, of which one comes back.
+	copied := func(name string, n uint32) {
+		t.Helper()
+		must("CREATE", c.Create(name, nil).Wait())
+		_, err := c.Select("INBOX", nil).Wait()
+		must("SELECT", err)
+		_, err = c.Copy(imap.SeqSet{{Start: 1, Stop: n}}, name).Wait()
+		must("COPY", err)
+	}
+	for n := range uint32(2) {
+		copied("W/a", n+1)
+		must("DELETE", c.Delete("W/a").Wait())
+	}
+	type removed struct {
+		Mailboxes []struct {
+			Mailbox, Name string
+			Messages      int
+		}
+	}
+	list := fromJSON[removed](t, f, "undelete", "folders", alice).Mailboxes
+	if len(list) != 2 || list[0].Messages+list[1].Messages != 3 {
+		t.Fatalf("undelete folders: %+v", list)
+	}
+	for _, m := range list {
+		if m.Messages == 1 {
+			f.CLI("undelete", "restore", alice, "--folder-id", m.Mailbox, "--all")
+		}
+	}
+	if got := bodies(f, alice, "W/a"); len(got) != 1 {
+		t.Errorf("W/a has %d messages, want 1", len(got))
+	}
+	refused(t, f, []string{"undelete", "restore", alice, "--folder-id", "FAAAAAAAAAAc"}, "no deleted folder")
+
+	// A folder by a name that it had.
+	copied("Once", 2)
+	before := time.Now()
+	_, err := c.Select("Once", nil).Wait()
+	must("SELECT", err)
+	must("STORE", c.Store(imap.SeqSet{{Start: 1, Stop: 1}}, &imap.StoreFlags{Op: imap.StoreFlagsAdd, Flags: []imap.Flag{imap.FlagDeleted}}, nil).Close())
+	must("EXPUNGE", c.Expunge().Close())
+	must("RENAME", c.Rename("Once", "V/b", nil).Wait())
+	must("CREATE", c.Create("V/x", nil).Wait())
+	must("RENAME", c.Rename("V/x", "V/y", nil).Wait())
+	refused(t, f, []string{"undelete", "restore", alice, "--folder", "V/x", "--at", "1s"}, "name that it has now")
+	at := fromJSON[restored](t, f, "undelete", "restore", alice, "--folder", "Once", "--at", before.Format(time.RFC3339Nano))
+	if at.Restored != 2 || !slices.ContainsFunc(at.Folders, func(name string) bool { return strings.HasSuffix(name, "/V/b") }) {
+		t.Errorf("by the name that it had: %+v", at)
+	}
+}
+
 // TestUndeleteAccount removes an account and brings it back with its mail.
 func TestUndeleteAccount(t *testing.T) {
 	f := harness.StartDev(t)

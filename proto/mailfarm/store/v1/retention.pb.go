@@ -35,7 +35,9 @@ type RemovedFilter struct {
 	From    string `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
 	Subject string `protobuf:"bytes,5,opt,name=subject,proto3" json:"subject,omitempty"`
 	// emails are ids of messages; empty: all.
-	Emails        []uint64 `protobuf:"fixed64,6,rep,packed,name=emails,proto3" json:"emails,omitempty"`
+	Emails []uint64 `protobuf:"fixed64,6,rep,packed,name=emails,proto3" json:"emails,omitempty"`
+	// mailbox, where it is set, is the one of those named folder that is meant.
+	Mailbox       uint64 `protobuf:"fixed64,7,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -110,6 +112,13 @@ func (x *RemovedFilter) GetEmails() []uint64 {
 		return x.Emails
 	}
 	return nil
+}
+
+func (x *RemovedFilter) GetMailbox() uint64 {
+	if x != nil {
+		return x.Mailbox
+	}
+	return 0
 }
 
 type ListRemovedRequest struct {
@@ -1784,14 +1793,15 @@ var File_mailfarm_store_v1_retention_proto protoreflect.FileDescriptor
 
 const file_mailfarm_store_v1_retention_proto_rawDesc = "" +
 	"\n" +
-	"!mailfarm/store/v1/retention.proto\x12\x11mailfarm.store.v1\"\xa3\x01\n" +
+	"!mailfarm/store/v1/retention.proto\x12\x11mailfarm.store.v1\"\xbd\x01\n" +
 	"\rRemovedFilter\x12\x16\n" +
 	"\x06folder\x18\x01 \x01(\tR\x06folder\x12\x19\n" +
 	"\bsince_ns\x18\x02 \x01(\x03R\asinceNs\x12\x19\n" +
 	"\buntil_ns\x18\x03 \x01(\x03R\auntilNs\x12\x12\n" +
 	"\x04from\x18\x04 \x01(\tR\x04from\x12\x18\n" +
 	"\asubject\x18\x05 \x01(\tR\asubject\x12\x16\n" +
-	"\x06emails\x18\x06 \x03(\x06R\x06emails\"\xac\x01\n" +
+	"\x06emails\x18\x06 \x03(\x06R\x06emails\x12\x18\n" +
+	"\amailbox\x18\a \x01(\x06R\amailbox\"\xac\x01\n" +
 	"\x12ListRemovedRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\x06R\aaccount\x128\n" +
 	"\x06filter\x18\x02 \x01(\v2 .mailfarm.store.v1.RemovedFilterR\x06filter\x12\x16\n" +
