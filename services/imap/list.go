@@ -58,7 +58,7 @@ func (s *session) list(l *wire.Lexer) (reply, error) {
 		}
 		s.writeList(n, req)
 		if req.metadata != nil && n.GetExists() && s.rights(n).Any(acl.Notes) {
-			s.writeMetadata(n.GetName(), noted[n.GetId()], req.metadata, -1)
+			s.writeMetadata(n.GetName(), n.withSpecialUse(noted[n.GetId()], &metadataRequest{names: req.metadata}), req.metadata, -1)
 		}
 		if req.rights && n.GetExists() && s.svc.deps.Sharing != nil {
 			s.tellRights(n.GetName(), s.rights(n))

@@ -54,10 +54,11 @@ func (s *session) getMetadata(l *wire.Lexer) (reply, error) {
 		return reply{}, l.Err()
 	}
 	var id uint64
+	var n *node
 	owner := s.account
 	if name != "" {
-		n, err := s.mailbox(name)
-		if err != nil {
+		var err error
+		if n, err = s.mailbox(name); err != nil {
 			return reply{}, err
 		}
 		id, owner = n.GetId(), n.owner
@@ -69,6 +70,8 @@ func (s *session) getMetadata(l *wire.Lexer) (reply, error) {
 	entries := noted[id]
 	if name == "" {
 		entries = append(s.serverMetadata(req), entries...)
+	} else {
+		entries = n.withSpecialUse(entries, req)
 	}
 	asked := req.names
 	if req.depth != 0 {
@@ -175,6 +178,18 @@ func (s *session) serverMetadata(req *metadataRequest) (entries []*storev1.Annot
 	return entries
 }
 
+// specialUseEntry is a mailbox's special use (RFC 6154 §4). It is the mailbox's own, and is not kept among the entries.
+const specialUseEntry = metadata.Private + "/specialuse"
+
+// withSpecialUse are entries of a mailbox with its special use, where that is wanted.
+func (n *node) withSpecialUse(entries []*storev1.Annotation, req *metadataRequest) []*storev1.Annotation {
+	entries = slices.DeleteFunc(entries, func(a *storev1.Annotation) bool { return a.GetName() == specialUseEntry })
+	if use := n.GetSpecialUse(); use != "" && metadata.Wanted(specialUseEntry, req.names, req.depth) {
+		entries = append(entries, &storev1.Annotation{Name: specialUseEntry, Value: []byte(use)})
+	}
+	return entries
+}
+
 // writeMetadata writes a METADATA response (RFC 5464 §4.4.1) with NIL for what of asked is not there, and without values larger
 // than maxSize, of which it tells the largest size.
 func (s *session) writeMetadata(name string, entries []*storev1.Annotation, asked []string, maxSize int64) (longest int) {
@@ -255,6 +270,9 @@ func (s *session) changeMetadata(name string, changes []*storev1.AnnotationChang
 		n, err := s.mailbox(name)
 		if err != nil {
 			return err
+		}
+		if slices.ContainsFunc(changes, func(c *storev1.AnnotationChange) bool { return c.GetName() == specialUseEntry }) {
+			return no("USEATTR", "a mailbox has its special use from CREATE")
 		}
 		req.Account, req.Mailbox = uint64(n.owner), n.GetId()
 	}

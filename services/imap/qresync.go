@@ -33,6 +33,10 @@ func (s *session) parseResync(l *wire.Lexer) *resync {
 	r.validity = mailbox.UIDValidity(l.Number())
 	l.Space()
 	r.since = mailbox.ModSeq(l.Number64())
+	if l.Err() == nil && (r.validity == 0 || r.since == 0) {
+		l.Fail("0 is no UIDVALIDITY and no MODSEQ") // RFC 7162 §7
+		return r
+	}
 	if l.Accept(' ') {
 		if l.Peek() != '(' {
 			r.known = numbersOnly(l)
@@ -46,7 +50,7 @@ func (s *session) parseResync(l *wire.Lexer) *resync {
 		l.Space()
 		r.matchUIDs = numbersOnly(l)
 		l.Expect(')')
-		if r.matchSeqs.Count() != r.matchUIDs.Count() {
+		if r.matchSeqs.Count() != r.matchUIDs.Count() && !s.enabled.uidonly {
 			l.Fail("numbers and UIDs do not pair up")
 		}
 	}

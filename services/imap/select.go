@@ -22,7 +22,9 @@ func (s *session) open(l *wire.Lexer, readOnly bool) (reply, error) {
 	condstore := false
 	var known *resync
 	if l.Accept(' ') {
+		parameters := 0
 		l.List(func() {
+			parameters++
 			switch string(l.Word()) {
 			case "CONDSTORE":
 				condstore = true
@@ -32,6 +34,9 @@ func (s *session) open(l *wire.Lexer, readOnly bool) (reply, error) {
 				l.Fail("unknown parameter")
 			}
 		})
+		if parameters == 0 {
+			l.Fail("no parameter") // RFC 4466 §2.1
+		}
 	}
 	if l.End(); l.Err() != nil {
 		return reply{}, l.Err()
