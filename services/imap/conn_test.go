@@ -136,7 +136,7 @@ func TestFailures(t *testing.T) {
 		{"Find", "STATUS INBOX (MESSAGES)", codes.Internal, "a NO [SERVERBUG] internal error"},
 		{"Create", "CREATE x", codes.ResourceExhausted, "a NO [LIMIT] the account has too many mailboxes"},
 		{"Rename", "RENAME Archive x", codes.ResourceExhausted, "a NO [LIMIT] the account has too many mailboxes"},
-		{"Flag", "STORE 1 +FLAGS (x)", codes.FailedPrecondition, "a NO [LIMIT] the mailbox has too many keywords"},
+		{"Flag", "STORE 1 +FLAGS (x)", codes.FailedPrecondition, "a NO [LIMIT] 56 keywords are in use in this mailbox"},
 		{"Flag", "FETCH 1 BODY[]<0.3>", codes.Unavailable, "a OK "},
 		{"Copy", "COPY 1 Archive", codes.ResourceExhausted, "a NO [OVERQUOTA] "},
 		{"Append", "APPEND INBOX {3+}\r\nabc", codes.Unavailable, "a NO [UNAVAILABLE] "},
