@@ -177,14 +177,14 @@ func (b *backups) loadAccount(ctx context.Context, a *directoryv1.StoredAccount)
 		if a.GetRemovedNs() != 0 {
 			return &directoryv1.LoadOutcome{}, nil
 		}
-		return outcomeOf(b.s.store.RestoreAccount(ctx, id, a.GetAddress()))
+		return b.outcomeOf(ctx, a, b.s.store.RestoreAccount(ctx, id, a.GetAddress()))
 	}
 	outcomes, err := b.s.store.PutAccounts(ctx, []account.Change{{Mode: account.Add, Account: account.Account{
 		ID: id, Address: a.GetAddress(), Credential: a.GetCredential(), Created: time.Unix(0, a.GetCreatedNs()), Disabled: a.GetDisabled()}}})
 	if err != nil {
 		return nil, err
 	}
-	if o, err := outcomeOf(outcomes[0].Err); err != nil || !o.Added {
+	if o, err := b.outcomeOf(ctx, a, outcomes[0].Err); err != nil || !o.Added {
 		return o, err
 	}
 	if a.GetRemovedNs() != 0 {
@@ -198,12 +198,19 @@ func (b *backups) loadAccount(ctx context.Context, a *directoryv1.StoredAccount)
 	return &directoryv1.LoadOutcome{Added: true}, nil
 }
 
-// outcomeOf is outcome where the same name means another account.
-func outcomeOf(err error) (*directoryv1.LoadOutcome, error) {
-	if errors.Is(err, account.ErrExists) {
-		return &directoryv1.LoadOutcome{Conflict: "there is another account of this address"}, nil
+// outcomeOf is outcome where the same name means another account, unless another restore brought this very one back meanwhile.
+func (b *backups) outcomeOf(ctx context.Context, a *directoryv1.StoredAccount, err error) (*directoryv1.LoadOutcome, error) {
+	if !errors.Is(err, account.ErrExists) {
+		return outcome(err)
 	}
-	return outcome(err)
+	there, err := b.s.store.Accounts(ctx, []mailbox.AccountID{mailbox.AccountID(a.GetId())})
+	if err != nil {
+		return nil, err
+	}
+	if there[0] != nil && there[0].Address == a.GetAddress() {
+		return &directoryv1.LoadOutcome{}, nil
+	}
+	return &directoryv1.LoadOutcome{Conflict: "there is another account of this address"}, nil
 }
 
 func (b *backups) loadAlias(ctx context.Context, a *directoryv1.Alias) (*directoryv1.LoadOutcome, error) {
