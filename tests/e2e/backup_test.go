@@ -48,6 +48,24 @@ func clientsView(t *testing.T, f *harness.Farm, user string) (lines []string) {
 		}
 		lines = append(lines, fmt.Sprint(folder.Mailbox, folder.Attrs, data.UIDValidity, data.NumMessages))
 		lines = append(lines, messagesOf(t, c, data.NumMessages)...)
+		lines = append(lines, annotationsOf(t, c, folder.Mailbox)...)
+	}
+	return append(lines, annotationsOf(t, c, "")...)
+}
+
+// annotated are the entries that tests annotate mailboxes and the account with (RFC 5464).
+var annotated = []string{"/private/comment", "/shared/comment"}
+
+func annotationsOf(t *testing.T, c *imapclient.Client, folder string) (lines []string) {
+	t.Helper()
+	got, err := c.GetMetadata(folder, annotated, nil).Wait()
+	if err != nil {
+		t.Fatalf("GETMETADATA %q: %v", folder, err)
+	}
+	for _, name := range annotated {
+		if value := got.Entries[name]; value != nil {
+			lines = append(lines, fmt.Sprintf("  %s %q", name, *value))
+		}
 	}
 	return lines
 }
@@ -143,6 +161,12 @@ func TestBackup(t *testing.T) {
 	must("COPY", err)
 	store(imap.SeqSet{{Start: 4, Stop: 4}}, imap.FlagDeleted)
 	must("EXPUNGE", c.Expunge().Close())
+	private, shared := []byte("mine\r\nalone"), []byte("of the team")
+	must("SETMETADATA", c.SetMetadata("Work/2026", map[string]*[]byte{annotated[0]: &private, annotated[1]: &shared}).Wait())
+	must("SETMETADATA of the account", c.SetMetadata("", map[string]*[]byte{annotated[0]: &private}).Wait())
+	if got := append(annotationsOf(t, c, "Work/2026"), annotationsOf(t, c, "")...); len(got) != 3 {
+		t.Fatalf("annotations: %q", got)
+	}
 	f.CLI("retention", "set", "@example.org", "400d")
 	f.CLI("expire", "set", "all", "--folder", "Logs", "--older-than", "30d")
 	f.CLI("quota", "set", "--domain", "example.org", "--size", "1G", "--account-messages", "5000")
