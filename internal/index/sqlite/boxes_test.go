@@ -119,6 +119,48 @@ func TestKnownBoxes(t *testing.T) {
 	}
 }
 
+// TestRecentIsToldToItsTaker: where the row was read and remembered again after the mark of \Recent was moved, who moved it is
+// still told where it was.
+func TestRecentIsToldToItsTaker(t *testing.T) {
+	ctx := t.Context()
+	d, err := Open(ctx, filepath.Join(t.TempDir(), "index.db"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	m := d.Mailboxes()
+	const account = 7
+	if _, err := m.Append(ctx, account, "INBOX", []index.Message{{Size: 9}}); err != nil {
+		t.Fatal(err)
+	}
+	find := func() index.Found {
+		t.Helper()
+		found, err := m.Find(ctx, account, []string{"INBOX"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found[0]
+	}
+	box := find()
+	q := index.SnapshotQuery{Account: account, Mailbox: box.ID, Since: box.HighestModSeq, TakeRecent: true}
+	recent, err := m.takeRecent(ctx, q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := find(); got.RecentUID != got.UIDNext {
+		t.Fatalf("the mark is at %d, want %d", got.RecentUID, got.UIDNext)
+	}
+	err = m.readSnapshot(ctx, q, &recent, func(p *index.Page) error {
+		if p.Mailbox.RecentUID != 1 {
+			t.Errorf("who took it is told that \\Recent begins at %d, want 1", p.Mailbox.RecentUID)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestKnownBoxesAreBounded: more rows than are kept are forgotten, not gathered.
 func TestKnownBoxesAreBounded(t *testing.T) {
 	var k knownBoxes

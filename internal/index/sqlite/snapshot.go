@@ -38,8 +38,10 @@ func (m *Mailboxes) snapshot(ctx context.Context, q index.SnapshotQuery, each fu
 
 // readSnapshot reads; recent is where \Recent begins for who has taken it. errRecentBehind where it is still to be taken.
 func (m *Mailboxes) readSnapshot(ctx context.Context, q index.SnapshotQuery, recent *mailbox.UID, each func(*index.Page) error) error {
-	if b, ok := m.d.boxes.box(q.Account, q.Mailbox); ok && b.unchanged(q) {
-		return each(&index.Page{Mailbox: &b.Mailbox, Done: true})
+	if recent == nil { // who has taken \Recent is told where it began, which the row tells no more
+		if b, ok := m.d.boxes.box(q.Account, q.Mailbox); ok && b.unchanged(q) {
+			return each(&index.Page{Mailbox: &b.Mailbox, Done: true})
+		}
 	}
 	turn := m.d.boxes.now()
 	return m.d.db.Read(ctx, func(tx *sqlitedb.ReadTx) error {
