@@ -2,157 +2,94 @@ package indextest
 
 import (
 	"bytes"
-	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/mailfarm/mailfarm/internal/blob"
+	"github.com/mailfarm/mailfarm/internal/envelope"
 	"github.com/mailfarm/mailfarm/internal/index"
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 	mailv1 "github.com/mailfarm/mailfarm/proto/mailfarm/mail/v1"
+	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
-// benchSizes are the mailboxes of BenchWrites; INDEX_BENCH_SIZES names others, such as 1000,300000.
-func benchSizes(b *testing.B) []int {
-	names := os.Getenv("INDEX_BENCH_SIZES")
-	if names == "" {
-		names = "1000,100000"
-	}
-	var sizes []int
-	for _, s := range strings.Split(names, ",") {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 {
-			b.Fatalf("INDEX_BENCH_SIZES: %q is no number of messages", s)
-		}
-		sizes = append(sizes, n)
-	}
-	return sizes
+// BenchSubject is an index without accounts whose speed is measured.
+type BenchSubject struct {
+	Mailboxes index.Mailboxes
+	// Route enters recipients in the ledger.
+	Route func(...Recipient) error
+	// Settle is called once there is mail, for what a database does with its tables then; nil where it does nothing.
+	Settle func()
 }
+
+func (s BenchSubject) settle() {
+	if s.Settle != nil {
+		s.Settle()
+	}
+}
+
+// Bench times deliveries, what is done with an INBOX of 100,000 messages, and what commands write (see benchWrites).
+func Bench(b *testing.B, open func(testing.TB) BenchSubject) {
+	for _, d := range []struct {
+		name     string
+		accounts int
+	}{{"To64Accounts", 64}, {"To1000Accounts", 1000}, {"ToOneMailbox", 1}} {
+		b.Run("Deliver/"+d.name, func(b *testing.B) { benchDeliver(b, open(b), d.accounts) })
+	}
+	b.Run("Large", func(b *testing.B) { benchLarge(b, open(b)) })
+	b.Run("Writes", func(b *testing.B) { benchWrites(b, open) })
+}
+
+// benchPartIndex has 800 octets, as of a small multipart message.
+var benchPartIndex = bytes.Repeat([]byte{1, 40, 90, 12}, 200)
 
 // benchMessage is the i-th of a mailbox, as of a small multipart message that answers another.
 func benchMessage(i int) index.Message {
 	return index.Message{
 		Blob:      blob.ID{Incarnation: 1, Segment: uint32(i), Length: 4096},
 		Overlay:   &mailv1.Overlay{Prefix: bytes.Repeat([]byte("X"), 300)},
-		PartIndex: bytes.Repeat([]byte{1, 40, 90, 12}, 200), Size: 4096, Received: time.Unix(1_800_000_000+int64(i), 0),
+		PartIndex: benchPartIndex, Size: 4096, Received: time.Unix(1_800_000_000+int64(i), 0),
 	}
 }
 
-// writes is a mailbox whose writes are timed.
-type writes struct {
-	m     index.Mailboxes
-	inbox mailbox.ID
-	// n is how many messages it began with, and made how many were appended.
-	n, made int
-	// target is where messages are copied, the last of so many folders; set are messages here and there.
-	target  string
-	folders int
-	set     mailbox.UIDSet
-}
-
-func fillForWrites(b *testing.B, m index.Mailboxes, n int) *writes {
-	w := &writes{m: m, n: n}
-	for w.made < n {
-		w.append(b, min(5000, n-w.made))
+// benchDeliver delivers batches of 64 messages, of so many accounts in turn.
+func benchDeliver(b *testing.B, s BenchSubject, accounts int) {
+	const batch = 64
+	n := 0
+	prepare := func() []index.Delivery {
+		list := make([]index.Delivery, batch)
+		rows := make([]Recipient, batch)
+		for i := range list {
+			n++
+			list[i] = index.Delivery{QueueID: envelope.NewQueueID(time.Now()), Account: mailbox.AccountID(1 + n%accounts), Message: benchMessage(n)}
+			rows[i] = Recipient{QueueID: list[i].QueueID, Account: list[i].Account, State: storev1.State_STATE_QUEUED}
+		}
+		if err := s.Route(rows...); err != nil {
+			b.Fatal(err)
+		}
+		return list
 	}
-	boxes, _, err := m.List(b.Context(), 1)
-	if err != nil {
-		b.Fatal(err)
-	}
-	for _, box := range boxes {
-		if box.Name == index.Inbox {
-			w.inbox = box.ID
+	for range max(10*accounts/batch, 10) { // the accounts exist and have some mail
+		if _, err := s.Mailboxes.Deliver(b.Context(), prepare()); err != nil {
+			b.Fatal(err)
 		}
 	}
-	return w
-}
-
-func (w *writes) append(b *testing.B, n int) {
-	list := make([]index.Message, n)
-	for i := range list {
-		list[i] = benchMessage(w.made)
-		w.made++
-	}
-	if _, err := w.m.Append(b.Context(), 1, index.Inbox, list); err != nil {
-		b.Fatal(err)
-	}
-}
-
-// flag sets \Flagged in even turns and takes it away in odd ones.
-func (w *writes) flag(b *testing.B, i int, uids mailbox.UIDSet) {
-	c := index.FlagChange{Account: 1, Mailbox: w.inbox, UIDs: uids, Mode: index.AddFlags + index.FlagMode(i%2), Flags: []string{`\Flagged`}}
-	if _, err := w.m.Flag(b.Context(), c); err != nil {
-		b.Fatal(err)
-	}
-}
-
-// scatter chooses 100 messages here and there, of those that are left.
-func (w *writes) scatter(b *testing.B, _ int) {
-	var uids []mailbox.UID
-	err := w.m.Snapshot(b.Context(), index.SnapshotQuery{Account: 1, Mailbox: w.inbox}, func(p *index.Page) error {
-		for i := range p.Chunks {
-			var err error
-			if uids, err = mailbox.DecodeUIDs(uids, p.Chunks[i].UIDs, mailbox.ChunkSize); err != nil {
-				return err
-			}
+	s.settle()
+	var used time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		list := prepare()
+		b.StartTimer()
+		start := cpu()
+		results, err := s.Mailboxes.Deliver(b.Context(), list)
+		used += cpu() - start
+		if err != nil || results[0].Status != index.Delivered {
+			b.Fatal(results, err)
 		}
-		return nil
-	})
-	if err != nil {
-		b.Fatal(err)
 	}
-	w.set = nil
-	for i := range 100 {
-		w.set = w.set.Add(uids[i*len(uids)/100])
-	}
-}
-
-// BenchWrites times what is written for one command, in mailboxes of growing size: what concerns one message should cost the
-// same in each. open gives an index without accounts.
-func BenchWrites(b *testing.B, open func(testing.TB) index.Mailboxes) {
-	for _, n := range benchSizes(b) {
-		b.Run(strconv.Itoa(n), func(b *testing.B) {
-			w := fillForWrites(b, open(b), n)
-			for _, op := range []struct {
-				name string
-				// before and after are not timed.
-				before func(b *testing.B, i int)
-				run    func(b *testing.B, i int)
-				after  func(b *testing.B)
-			}{
-				{"StoreOne", nil, w.flagOne, nil},
-				{"StoreAll", nil, func(b *testing.B, i int) { w.flag(b, i, all) }, nil},
-				{"AppendOne", nil, func(b *testing.B, _ int) { w.append(b, 1) }, nil},
-				{"Copy10000", w.makeTarget, w.copy, w.dropTarget},
-				{"Expunge100", w.scatter, w.expunge, func(b *testing.B) { w.append(b, 100) }},
-			} {
-				b.Run(op.name, func(b *testing.B) {
-					b.ReportAllocs()
-					var used time.Duration
-					for i := 0; b.Loop(); i++ {
-						b.StopTimer()
-						if op.before != nil {
-							op.before(b, i)
-						}
-						b.StartTimer()
-						start := cpu()
-						op.run(b, i)
-						used += cpu() - start
-						b.StopTimer()
-						if op.after != nil {
-							op.after(b)
-						}
-						b.StartTimer()
-					}
-					b.ReportMetric(float64(used.Microseconds())/float64(b.N), "µs-cpu/op")
-				})
-			}
-		})
-	}
+	b.ReportMetric(float64(used.Microseconds())/float64(b.N*batch), "µs-cpu/message")
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*batch), "µs/message")
 }
 
 // cpu is what the process has used.
@@ -162,37 +99,121 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// flagOne changes a message that the last ones were far from.
-func (w *writes) flagOne(b *testing.B, i int) {
-	const step = 10_007 // prime, so that all have their turn
-	uid := mailbox.UID(1 + i*step%w.n)
-	w.flag(b, i/w.n, mailbox.UIDSet{{First: uid, Last: uid}})
+// filled is an account's INBOX, which had n messages when it was filled, and made of them since.
+type filled struct {
+	m       index.Mailboxes
+	inbox   mailbox.ID
+	n, made int
 }
 
-func (w *writes) makeTarget(b *testing.B, _ int) {
-	w.folders++
-	w.target = fmt.Sprintf("Copies %d", w.folders)
-	if _, _, err := w.m.Create(b.Context(), 1, w.target, ""); err != nil {
+func fillInbox(b *testing.B, s BenchSubject, n int) *filled {
+	f := &filled{m: s.Mailboxes, n: n}
+	for f.made < n {
+		f.append(b, min(5000, n-f.made))
+	}
+	boxes, _, err := f.m.List(b.Context(), 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, box := range boxes {
+		if box.Name == index.Inbox {
+			f.inbox = box.ID
+		}
+	}
+	s.settle()
+	return f
+}
+
+func (f *filled) append(b *testing.B, n int) {
+	list := make([]index.Message, n)
+	for i := range list {
+		list[i] = benchMessage(f.made)
+		f.made++
+	}
+	if _, err := f.m.Append(b.Context(), 1, index.Inbox, list); err != nil {
 		b.Fatal(err)
 	}
 }
 
-// copy copies the first 10,000 messages, or as many as there are, to a folder that was just made.
-func (w *writes) copy(b *testing.B, _ int) {
-	uids := mailbox.UIDSet{{First: 1, Last: mailbox.UID(min(w.n, 10_000))}}
-	if _, err := w.m.Copy(b.Context(), 1, w.inbox, uids, w.target); err != nil {
+// flag sets \Flagged in even turns and takes it away in odd ones.
+func (f *filled) flag(b *testing.B, i int, uids mailbox.UIDSet) {
+	c := index.FlagChange{Account: 1, Mailbox: f.inbox, UIDs: uids, Mode: index.AddFlags + index.FlagMode(i%2), Flags: []string{`\Flagged`}}
+	if _, err := f.m.Flag(b.Context(), c); err != nil {
 		b.Fatal(err)
 	}
 }
 
-func (w *writes) dropTarget(b *testing.B) {
-	if _, err := w.m.Delete(b.Context(), 1, w.target); err != nil {
+// chunks has each chunk that changed since, and tells the mailbox's highest MODSEQ.
+func (f *filled) chunks(b *testing.B, since mailbox.ModSeq, each func(*mailbox.Packed) error) (last mailbox.ModSeq) {
+	err := f.m.Snapshot(b.Context(), index.SnapshotQuery{Account: 1, Mailbox: f.inbox, Since: since}, func(p *index.Page) error {
+		if p.Mailbox != nil {
+			last = p.Mailbox.HighestModSeq
+		}
+		for i := range p.Chunks {
+			if err := each(&p.Chunks[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
 		b.Fatal(err)
 	}
+	return last
 }
 
-func (w *writes) expunge(b *testing.B, _ int) {
-	if r, err := w.m.Expunge(b.Context(), 1, w.inbox, w.set, true); err != nil || r.Expunged.Len() != 100 {
-		b.Fatal(r, err)
+// benchLarge reads and writes in a large mailbox.
+func benchLarge(b *testing.B, s BenchSubject) {
+	const n = 100_000
+	f := fillInbox(b, s, n)
+	count := func(b *testing.B, since mailbox.ModSeq) (chunks int, last mailbox.ModSeq) {
+		last = f.chunks(b, since, func(*mailbox.Packed) error { chunks++; return nil })
+		return chunks, last
 	}
+	var emails []mailbox.EmailID
+	f.chunks(b, 0, func(p *mailbox.Packed) error {
+		if len(emails) >= 64 {
+			return nil
+		}
+		var c mailbox.Chunk
+		if err := c.Unpack(p); err != nil {
+			return err
+		}
+		emails = append(emails, c.Emails...)
+		return nil
+	})
+	b.Run("Snapshot", func(b *testing.B) {
+		for b.Loop() {
+			if chunks, _ := count(b, 0); chunks < n/mailbox.ChunkSize {
+				b.Fatal(chunks)
+			}
+		}
+	})
+	b.Run("SnapshotSince", func(b *testing.B) {
+		f.flag(b, 0, mailbox.UIDSet{{First: 5, Last: 5}})
+		_, last := count(b, 0)
+		for b.Loop() {
+			if chunks, _ := count(b, last-1); chunks != 1 {
+				b.Fatal(chunks)
+			}
+		}
+	})
+	b.Run("Emails64", func(b *testing.B) {
+		for b.Loop() {
+			if list, err := f.m.Emails(b.Context(), 1, emails[:64], true); err != nil || len(list) != 64 {
+				b.Fatal(len(list), err)
+			}
+		}
+	})
+	b.Run("CopyAndExpunge10000", func(b *testing.B) {
+		for b.Loop() {
+			r, err := f.m.Copy(b.Context(), 1, f.inbox, mailbox.UIDSet{{First: 1, Last: 10_000}}, "Archive")
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := f.m.Expunge(b.Context(), 1, r.Target, all, true); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

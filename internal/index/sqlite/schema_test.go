@@ -15,6 +15,21 @@ import (
 	"github.com/mailfarm/mailfarm/internal/sqlitedb"
 )
 
+var wholeFolder = mailbox.UIDSet{{First: 1, Last: mailbox.MaxUID}}
+
+// filled is the INBOX of account 1 with messages in it.
+func filled(t *testing.T, messages int) (*Mailboxes, mailbox.ID) {
+	m := open(t, Options{}).Mailboxes()
+	if _, err := m.Append(t.Context(), 1, index.Inbox, make([]index.Message, messages)); err != nil {
+		t.Fatal(err)
+	}
+	boxes, _, err := m.List(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, boxes[0].ID
+}
+
 // TestTombstonesNameEmails shows what undelete and freeing go by: the emails of what was expunged, in the order of its UIDs.
 func TestTombstonesNameEmails(t *testing.T) {
 	m, inbox := filled(t, 600)

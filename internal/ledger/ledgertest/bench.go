@@ -3,6 +3,8 @@ package ledgertest
 import (
 	"context"
 	"fmt"
+	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -14,6 +16,37 @@ import (
 
 // benchBatch is how many messages router and delivery write at once under load.
 const benchBatch = 64
+
+// benchMessages is how many messages a large ledger has: 100,000, or as many as MAILFARM_BENCH_MESSAGES tells.
+func benchMessages(b *testing.B) int {
+	s := os.Getenv("MAILFARM_BENCH_MESSAGES")
+	if s == "" {
+		return 100_000
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return n
+}
+
+// Bench times what is done with a ledger: one small, or one of benchMessages for sweeps and searches.
+func Bench(b *testing.B, open Open) {
+	for _, size := range []int{benchBatch, 1} {
+		b.Run(fmt.Sprintf("Record/batch-%d", size), func(b *testing.B) { benchRecord(b, open, size) })
+	}
+	b.Run("Report", func(b *testing.B) { benchReport(b, open) })
+	b.Run("Claim", func(b *testing.B) { benchClaim(b, open) })
+	n := benchMessages(b)
+	for _, due := range []int{n, n / 10} {
+		b.Run(fmt.Sprintf("Sweep/%d-of-%d", due, n), func(b *testing.B) { benchSweep(b, open, n, due) })
+	}
+	for _, size := range []int{benchBatch, 1} { // recorded in batches, as under load, and one by one
+		b.Run(fmt.Sprintf("Search/batch-%d", size), func(b *testing.B) { benchSearch(b, open, n, size) })
+	}
+	b.Run("Known", func(b *testing.B) { benchKnown(b, open) })
+	b.Run("Walk", func(b *testing.B) { benchWalk(b, open) })
+}
 
 func makeBatch(now time.Time, from uint32, n int, row func(i uint32) *storev1.RecipientRow) []*storev1.Routed {
 	batch := make([]*storev1.Routed, n)
@@ -45,8 +78,8 @@ func fill(b *testing.B, l ledger.Ledger, now time.Time, n int, row func(i uint32
 	return ids
 }
 
-// BenchmarkRecord enters batches of size messages of one local recipient: one operation is one message.
-func BenchmarkRecord(b *testing.B, open Open, size int) {
+// benchRecord enters batches of size messages of one local recipient: one operation is one message.
+func benchRecord(b *testing.B, open Open, size int) {
 	l := open(b, time.Now)
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -60,8 +93,8 @@ func BenchmarkRecord(b *testing.B, open Open, size int) {
 	}
 }
 
-// BenchmarkReport enters one outcome per message in batches: one operation is one recipient.
-func BenchmarkReport(b *testing.B, open Open) {
+// benchReport enters one outcome per message in batches: one operation is one recipient.
+func benchReport(b *testing.B, open Open) {
 	l := open(b, time.Now)
 	ids := fill(b, l, time.Now(), b.N, localRow)
 	b.ReportAllocs()
@@ -79,8 +112,8 @@ func BenchmarkReport(b *testing.B, open Open) {
 	}
 }
 
-// BenchmarkClaim claims remote work in batches: one operation is one message.
-func BenchmarkClaim(b *testing.B, open Open) {
+// benchClaim claims remote work in batches: one operation is one message.
+func benchClaim(b *testing.B, open Open) {
 	l := open(b, time.Now)
 	ids := fill(b, l, time.Now(), b.N, remoteRow)
 	b.ReportAllocs()
@@ -98,8 +131,8 @@ func BenchmarkClaim(b *testing.B, open Open) {
 	}
 }
 
-// BenchmarkSweep takes due recipients in batches of 1,000 from among n in all, the others final: one operation is all of them.
-func BenchmarkSweep(b *testing.B, open Open, n, due int) {
+// benchSweep takes due recipients in batches of 1,000 from among n in all, the others final: one operation is all of them.
+func benchSweep(b *testing.B, open Open, n, due int) {
 	clock := NewClock()
 	l := open(b, clock.Now)
 	fill(b, l, clock.Now(), n, func(i uint32) *storev1.RecipientRow {
@@ -132,8 +165,8 @@ func BenchmarkSweep(b *testing.B, open Open, n, due int) {
 	b.ReportMetric(float64(due)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
 }
 
-// BenchmarkKnown looks up batches of 256 messages, as recovery does for every message: one operation is one message.
-func BenchmarkKnown(b *testing.B, open Open) {
+// benchKnown looks up batches of 256 messages, as recovery does for every message: one operation is one message.
+func benchKnown(b *testing.B, open Open) {
 	l := open(b, time.Now)
 	ids := fill(b, l, time.Now(), 256, localRow)
 	b.ReportAllocs()
@@ -145,8 +178,8 @@ func BenchmarkKnown(b *testing.B, open Open) {
 	}
 }
 
-// BenchmarkWalk reads 10,000 messages as the auditor does: one operation is all of them.
-func BenchmarkWalk(b *testing.B, open Open) {
+// benchWalk reads 10,000 messages as the auditor does: one operation is all of them.
+func benchWalk(b *testing.B, open Open) {
 	clock := NewClock()
 	l := open(b, clock.Now)
 	fill(b, l, clock.Now(), 10_000, localRow)

@@ -216,9 +216,9 @@ func (s *searched) ask(q *storev1.QueueListRequest) {
 	}
 }
 
-// BenchmarkSearch fills a ledger with n settled messages, recorded size at a time, and finds some of them in all the ways
+// benchSearch fills a ledger with n settled messages, recorded size at a time, and finds some of them in all the ways
 // that people search.
-func BenchmarkSearch(b *testing.B, open Open, n, size int) {
+func benchSearch(b *testing.B, open Open, n, size int) {
 	clock := NewClock()
 	begin := clock.Now()
 	l := open(b, clock.Now)
