@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,25 +39,6 @@ imap: {max_connections: 20000}
 limits: {connections: {imap: -1, smtp: -1}}
 ingress: {limits: {connections_per_address: 1000, messages: 1000000, recipients: 1000000}}
 `
-
-// crowd makes accounts, each with a connection's worth of names.
-func crowd(b *testing.B, f *harness.Farm, n int) (all []string) {
-	b.Helper()
-	for len(all) < n {
-		var csv strings.Builder
-		for range min(n-len(all), 1000) { // as many as are made before a verb is given up
-			user := fmt.Sprintf("crowd%d@example.org", len(all))
-			all = append(all, user)
-			fmt.Fprintf(&csv, "%s,%s\n", user, harness.DevPassword)
-		}
-		path := filepath.Join(b.TempDir(), "accounts.csv")
-		if err := os.WriteFile(path, []byte(csv.String()), 0o600); err != nil {
-			b.Fatal(err)
-		}
-		f.CLI("account", "import", path)
-	}
-	return all
-}
 
 // imapConn is a connection that costs this side little.
 type imapConn struct {
@@ -96,9 +76,14 @@ func (c *imapConn) do(command string) error {
 	if _, err := fmt.Fprintf(c, "z %s\r\n", command); err != nil {
 		return err
 	}
+	return c.end(strings.Fields(command)[0])
+}
+
+// end reads the answer of a command that is to end well.
+func (c *imapConn) end(name string) error {
 	line, err := c.until("z ")
 	if err == nil && !strings.HasPrefix(line, "z OK") {
-		err = fmt.Errorf("%s: %s", strings.Fields(command)[0], line)
+		err = fmt.Errorf("%s: %s", name, line)
 	}
 	return err
 }
@@ -150,7 +135,7 @@ func pssOf(b *testing.B, f *harness.Farm) (all int64) {
 func BenchmarkIdleConnections(b *testing.B) {
 	n := many(b)
 	f := shape{"one-process", nil, crowded}.start(b)
-	users := crowd(b, f, n)
+	users := importAccounts(b, f, n)
 	cfg := f.TLS()
 	for b.Loop() {
 		<-time.After(5 * time.Second) // what making accounts leaves to do
@@ -216,7 +201,7 @@ func BenchmarkIdleConnections(b *testing.B) {
 func BenchmarkLogin(b *testing.B) {
 	const n = 1000
 	f := shape{"one-process", nil, crowded}.start(b)
-	users := crowd(b, f, n)
+	users := importAccounts(b, f, n)
 	cfg := f.TLS()
 	for b.Loop() {
 		for _, turn := range []string{"first", "known"} {
