@@ -17,6 +17,14 @@ var ErrNoMessage = errors.New("no such message")
 // Operation names a call, so that its repeat after a lost answer is known for one; the zero Operation names none.
 type Operation [16]byte
 
+// forgetEvery is how many operations there are to one that forgets those of its account that are too old: to look for them takes
+// as long as there are rows of a day.
+const forgetEvery = 64
+
+// Forgets tells whether the note of this operation is when those of its account are forgotten that are older than OperationAge. Names
+// are random, so that one in forgetEvery does.
+func (op Operation) Forgets() bool { return op[len(op)-1]%forgetEvery == 0 }
+
 // Once is what an append may be beside adding messages.
 type Once struct {
 	Operation Operation

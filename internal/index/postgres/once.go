@@ -56,8 +56,10 @@ func (r *rows) Done(a *unit.Account, op index.Operation) (index.OnceResult, bool
 
 func (r *rows) PutDone(a *unit.Account, op index.Operation, out *index.OnceResult) error {
 	source, target := unit.DoneUIDs(out)
+	if op.Forgets() {
+		r.pending.more = append(r.pending.more, kept.Statement{Query: dropDone, Args: []any{r.d.clock(), int64(a.ID), int64(index.OperationAge)}})
+	}
 	r.pending.more = append(r.pending.more,
-		kept.Statement{Query: dropDone, Args: []any{r.d.clock(), int64(a.ID), int64(index.OperationAge)}},
 		kept.Statement{Query: putDone, Args: []any{r.d.clock(), int64(a.ID), op[:], int64(out.UIDValidity), source, target}})
 	return nil
 }

@@ -27,8 +27,10 @@ func (r *rows) Done(a *unit.Account, op index.Operation) (index.OnceResult, bool
 }
 
 func (r *rows) PutDone(a *unit.Account, op index.Operation, out *index.OnceResult) error {
-	if err := r.exec("DELETE FROM operation WHERE account = ? AND done_ns < ?", int64(a.ID), r.now-int64(index.OperationAge)); err != nil {
-		return err
+	if op.Forgets() {
+		if err := r.exec("DELETE FROM operation WHERE account = ? AND done_ns < ?", int64(a.ID), r.now-int64(index.OperationAge)); err != nil {
+			return err
+		}
 	}
 	source, target := unit.DoneUIDs(out)
 	return r.exec("INSERT INTO operation (account, operation, uid_validity, source_uids, target_uids, done_ns) VALUES (?, ?, ?, ?, ?, ?)",

@@ -13,7 +13,8 @@ import (
 type OnceRows interface {
 	// Done tells what an operation has added, without MODSEQ; false for one that was not done.
 	Done(a *Account, op index.Operation) (index.OnceResult, bool, error)
-	// PutDone notes what an operation has added, and forgets those of the account that are older than OperationAge.
+	// PutDone notes what an operation has added, and where the operation Forgets, it forgets those of
+	// the account that are older than OperationAge.
 	PutDone(a *Account, op index.Operation, r *index.OnceResult) error
 }
 
