@@ -40,8 +40,9 @@ type Retention interface {
 	RemovedMailboxes(ctx context.Context, account mailbox.AccountID) ([]RemovedMailbox, error)
 	// Placed tells which of emails have an entry in some mailbox of the account.
 	Placed(ctx context.Context, account mailbox.AccountID, emails []mailbox.EmailID) (map[mailbox.EmailID]bool, error)
-	// Restore puts entries into a mailbox that does not have their emails, making it where it is not there. A repeat
-	// changes nothing. All or nothing; ErrOverQuota, ErrMailboxes, ErrCondemned.
+	// Restore puts entries into a mailbox that does not have their emails, making it where it is not there. Where emails lie
+	// is looked up in the same step, so that neither a repeat nor two at once file one twice. All or nothing; ErrOverQuota,
+	// ErrMailboxes, ErrCondemned.
 	Restore(ctx context.Context, r Restore) (RestoreResult, error)
 
 	// Kept sums up what is kept of an account.
@@ -149,6 +150,8 @@ type Restore struct {
 // RestoreEntry is one message.
 type RestoreEntry struct {
 	Email mailbox.EmailID
+	// Beside tells that it is wanted in the mailbox though another one of the account has it too.
+	Beside bool
 	// Flags by name; \Deleted is left out, since the next EXPUNGE would take the message away again.
 	Flags    []string
 	Size     int64
@@ -161,7 +164,7 @@ type RestoreResult struct {
 	ModSeq   mailbox.ModSeq
 	Made     bool // the mailbox
 	Restored []mailbox.EmailID
-	// Present were in the mailbox already, and Gone are not kept any more.
+	// Present were in the mailbox already, or in another one and not wanted beside it, and Gone are not kept any more.
 	Present, Gone []mailbox.EmailID
 }
 

@@ -570,6 +570,8 @@ func (w *checking) orphans(ctx context.Context) error {
 					bad = ": " + err.Error()
 				case err != nil:
 					return err
+				case len(r.Restored) == 0:
+					continue // it was filed or purged since
 				default:
 					w.changed(w.id, r.ModSeq, r.Mailbox)
 					repaired = "filed in " + recovered

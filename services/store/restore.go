@@ -26,7 +26,7 @@ func (r *retention) Restore(req *storev1.RestoreRequest, stream grpc.ServerStrea
 	if err != nil {
 		return err
 	}
-	w := &restoring{r: r, req: req, account: a, send: stream.Send, done: &storev1.RestoreResponse{}, seen: map[place]bool{}, boxes: map[mailbox.ID]*index.Restore{}}
+	w := &restoring{r: r, req: req, account: a, send: stream.Send, done: &storev1.RestoreResponse{}, seen: map[place]bool{}, back: map[mailbox.EmailID]bool{}, boxes: map[mailbox.ID]*index.Restore{}}
 	if w.filter, err = r.filter(ctx, a, req.GetFilter()); err != nil {
 		return err
 	}
@@ -64,6 +64,8 @@ type restoring struct {
 	done    *storev1.RestoreResponse
 	// seen are the messages that were brought back, each once for a folder.
 	seen map[place]bool
+	// back are those that this Restore filed somewhere: what lay in several folders comes back to each.
+	back map[mailbox.EmailID]bool
 	// boxes say where the messages of a mailbox go: of one that is there, to its name now.
 	boxes map[mailbox.ID]*index.Restore
 	// shared are the names of mailboxes that have a list.
@@ -144,7 +146,8 @@ func (w *restoring) all(ctx context.Context) error {
 		for i := range page {
 			m := &page[i]
 			t := w.target(m.row)
-			if m.placed && !w.req.GetPlaced() && w.filter.emails == nil {
+			beside := w.req.GetPlaced() || w.filter.emails != nil
+			if m.placed && !beside && !w.back[m.entry.Email] {
 				w.done.Present++
 				continue
 			}
@@ -154,7 +157,9 @@ func (w *restoring) all(ctx context.Context) error {
 				}
 				q = t
 			}
-			q.Entries = append(q.Entries, entryBack(m.entry, m.row.Keywords))
+			e := entryBack(m.entry, m.row.Keywords)
+			e.Beside = beside
+			q.Entries = append(q.Entries, e)
 		}
 		return true, w.write(ctx, q)
 	})
@@ -212,7 +217,9 @@ func (w *restoring) write(ctx context.Context, q index.Restore) error {
 }
 
 func (w *restoring) writeSome(ctx context.Context, q index.Restore) error {
-	for _, e := range q.Entries {
+	for i := range q.Entries {
+		e := &q.Entries[i]
+		e.Beside = e.Beside || w.back[e.Email]
 		w.done.Octets += uint64(e.Size)
 	}
 	if !slices.Contains(w.done.Folders, q.Target) {
@@ -231,6 +238,9 @@ func (w *restoring) writeSome(ctx context.Context, q index.Restore) error {
 	}
 	if res.Made {
 		w.r.changed(w.account, res.ModSeq)
+	}
+	for _, e := range res.Restored {
+		w.back[e] = true
 	}
 	w.done.Restored += uint64(len(res.Restored))
 	w.done.Present += uint64(len(res.Present))
@@ -264,6 +274,7 @@ func (w *restoring) asOf(ctx context.Context, at time.Time) error {
 		}
 		for _, e := range h.there() {
 			if !w.req.GetInPlace() || e.removed {
+				e.back.Beside = true // it was there, wherever else it is
 				q.Entries = append(q.Entries, e.back)
 			}
 		}

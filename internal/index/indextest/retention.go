@@ -33,6 +33,7 @@ func RunRetention(t *testing.T, open func(testing.TB) RetentionSubject) {
 		{"RestoredIsShared", restoredIsShared},
 		{"AnnotationsRestored", annotationsRestored},
 		{"RestoreTwice", restoreTwice},
+		{"RestoreBeside", restoreBeside},
 		{"RestoreIsAllOrNothing", restoreFails},
 		{"Pages", retentionPages},
 		{"PurgeByRule", purgeByRule},
@@ -302,6 +303,37 @@ func restoreTwice(t *testing.T, s RetentionSubject) {
 	s.expunge(t, 7, box, one(4))
 	if r := s.restore(t, q); len(r.Restored) != 1 || len(r.Present) != 1 {
 		t.Errorf("after another expunge: %+v", r)
+	}
+}
+
+// restoreBeside: what another mailbox has comes back only where that is asked for, whatever the caller saw before.
+func restoreBeside(t *testing.T, s RetentionSubject) {
+	box := s.append(t, 7, index.Inbox, newMessage(500), newMessage(600)).Mailbox
+	s.expunge(t, 7, box, all)
+	q := index.Restore{Account: 7, Target: index.Inbox, Entries: entriesOf(s.removed(t, index.RemovedQuery{Account: 7}))}
+	if r := s.restore(t, q); len(r.Restored) != 2 {
+		t.Errorf("first: %+v", r)
+	}
+	if _, _, err := s.Mailboxes.Create(t.Context(), 7, "Work", ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Mailboxes.Move(t.Context(), 7, box, one(3), "Work"); err != nil {
+		t.Fatal(err)
+	}
+	r := s.restore(t, q)
+	if len(r.Restored) != 0 || len(r.Present) != 2 {
+		t.Errorf("after a move: %+v", r)
+	}
+	q.Target = "Elsewhere"
+	if r := s.restore(t, q); len(r.Restored) != 0 || len(r.Present) != 2 {
+		t.Errorf("into another mailbox: %+v", r)
+	}
+	q.Entries[0].Beside = true
+	if r := s.restore(t, q); len(r.Restored) != 1 || len(r.Present) != 1 || r.Restored[0] != q.Entries[0].Email {
+		t.Errorf("beside: %+v", r)
+	}
+	if m := s.find(t, 7, "Elsewhere"); m.Messages != 1 {
+		t.Errorf("Elsewhere: %+v", m)
 	}
 }
 

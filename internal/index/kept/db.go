@@ -95,6 +95,11 @@ func BoxEmails(tx SQL, b *unit.Box, each func([]mailbox.EmailID)) error {
 	return eachEmails(tx, each, boxEmails, int64(b.Account.ID), int64(b.ID))
 }
 
+// AccountEmails is unit.KeepRows'.
+func AccountEmails(tx SQL, account mailbox.AccountID, each func([]mailbox.EmailID)) error {
+	return eachEmails(tx, each, seenEmails, int64(account))
+}
+
 // HaveEmails is unit.KeepRows'.
 func HaveEmails(tx SQL, account mailbox.AccountID, emails []mailbox.EmailID) (map[mailbox.EmailID]bool, error) {
 	have := make(map[mailbox.EmailID]bool, len(emails))

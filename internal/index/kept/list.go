@@ -94,13 +94,13 @@ func (s *Store) Placed(ctx context.Context, account mailbox.AccountID, emails []
 	}
 	err = s.db.ReadSQL(ctx, func(tx SQL) error {
 		placed = map[mailbox.EmailID]bool{}
-		return eachEmails(tx, func(ids []mailbox.EmailID) {
+		return AccountEmails(tx, account, func(ids []mailbox.EmailID) {
 			for _, e := range ids {
 				if asked[e] {
 					placed[e] = true
 				}
 			}
-		}, seenEmails, int64(account))
+		})
 	})
 	return placed, wrap(fmt.Sprintf("read entries of account %d", account), err)
 }

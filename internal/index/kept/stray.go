@@ -93,7 +93,7 @@ func (s *Store) Refile(ctx context.Context, account mailbox.AccountID, target st
 			for j := range c.Len() {
 				e := c.At(j)
 				// Which keywords the other bits were was told by the mailbox.
-				q.Entries = append(q.Entries, index.RestoreEntry{Email: e.Email, Flags: e.Flags.Names(nil), Size: e.Size, Received: e.Received})
+				q.Entries = append(q.Entries, index.RestoreEntry{Email: e.Email, Beside: true, Flags: e.Flags.Names(nil), Size: e.Size, Received: e.Received})
 			}
 			gone = append(gone, []any{int64(account), int64(page[i].Mailbox), int64(page[i].FirstUID)})
 		}

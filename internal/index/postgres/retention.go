@@ -130,6 +130,10 @@ func (r *rows) BoxEmails(b *unit.Box, each func([]mailbox.EmailID)) error {
 	return kept.BoxEmails(plainSQL{&r.tx.ReadTx, r.tx, r.flush}, b, each)
 }
 
+func (r *rows) AccountEmails(a *unit.Account, each func([]mailbox.EmailID)) error {
+	return kept.AccountEmails(plainSQL{&r.tx.ReadTx, r.tx, r.flush}, a.ID, each)
+}
+
 func (r *rows) HaveEmails(a *unit.Account, emails []mailbox.EmailID) (map[mailbox.EmailID]bool, error) {
 	return kept.HaveEmails(plainSQL{&r.tx.ReadTx, r.tx, r.flush}, a.ID, emails)
 }

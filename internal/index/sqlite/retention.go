@@ -112,6 +112,10 @@ func (r *rows) BoxEmails(b *unit.Box, each func([]mailbox.EmailID)) error {
 	return kept.BoxEmails(plainSQL{r.tx, r.tx}, b, each)
 }
 
+func (r *rows) AccountEmails(a *unit.Account, each func([]mailbox.EmailID)) error {
+	return kept.AccountEmails(plainSQL{r.tx, r.tx}, a.ID, each)
+}
+
 func (r *rows) HaveEmails(a *unit.Account, emails []mailbox.EmailID) (map[mailbox.EmailID]bool, error) {
 	return kept.HaveEmails(plainSQL{r.tx, r.tx}, a.ID, emails)
 }

@@ -15,6 +15,8 @@ type KeepRows interface {
 	PutRemovedBox(b *Box) error
 	// BoxEmails calls each with the emails of the entries of a mailbox.
 	BoxEmails(b *Box, each func([]mailbox.EmailID)) error
+	// AccountEmails does so with those of all its mailboxes.
+	AccountEmails(a *Account, each func([]mailbox.EmailID)) error
 	// HaveEmails tells which of emails have a row.
 	HaveEmails(a *Account, emails []mailbox.EmailID) (map[mailbox.EmailID]bool, error)
 }

@@ -3,6 +3,7 @@ package unit
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mailfarm/mailfarm/internal/index"
@@ -93,7 +94,7 @@ func (u *Unit) restoreBox(a *Account, q *index.Restore, r *index.RestoreResult) 
 	return b, err
 }
 
-// missing are the entries whose email is kept and not in the mailbox; the others are told in r.
+// missing are the entries whose email is kept and not where it was looked for; the others are told in r.
 func (u *Unit) missing(b *Box, q *index.Restore, r *index.RestoreResult) (add []index.RestoreEntry, size int64, err error) {
 	if len(q.Entries) == 0 {
 		return nil, 0, nil
@@ -104,15 +105,23 @@ func (u *Unit) missing(b *Box, q *index.Restore, r *index.RestoreResult) (add []
 		ids[i] = q.Entries[i].Email
 		wanted[ids[i]] = true
 	}
-	present := map[mailbox.EmailID]bool{}
-	if err := u.Rows.BoxEmails(b, func(emails []mailbox.EmailID) {
-		for _, e := range emails {
-			if wanted[e] {
-				present[e] = true
+	present, elsewhere := map[mailbox.EmailID]bool{}, map[mailbox.EmailID]bool{}
+	found := func(in map[mailbox.EmailID]bool) func([]mailbox.EmailID) {
+		return func(emails []mailbox.EmailID) {
+			for _, e := range emails {
+				if wanted[e] {
+					in[e] = true
+				}
 			}
 		}
-	}); err != nil {
+	}
+	if err := u.Rows.BoxEmails(b, found(present)); err != nil {
 		return nil, 0, fmt.Errorf("read entries of %q: %w", b.Name, err)
+	}
+	if slices.ContainsFunc(q.Entries, func(e index.RestoreEntry) bool { return !e.Beside }) {
+		if err := u.Rows.AccountEmails(b.Account, found(elsewhere)); err != nil {
+			return nil, 0, fmt.Errorf("read entries of account %d: %w", b.Account.ID, err)
+		}
 	}
 	have, err := u.Rows.HaveEmails(b.Account, ids)
 	if err != nil {
@@ -120,7 +129,7 @@ func (u *Unit) missing(b *Box, q *index.Restore, r *index.RestoreResult) (add []
 	}
 	for _, e := range q.Entries {
 		switch {
-		case present[e.Email]:
+		case present[e.Email] || elsewhere[e.Email] && !e.Beside:
 			r.Present = append(r.Present, e.Email)
 		case !have[e.Email]:
 			r.Gone = append(r.Gone, e.Email)
