@@ -214,15 +214,24 @@ func (b *Box) refresh(ctx context.Context, opens bool) (*Snapshot, error) {
 // fetch asks the store for what changed, or for everything where what we have is of a history that it lost.
 func (b *Box) fetch(ctx context.Context, takeRecent bool) (*Snapshot, error) {
 	have := b.current.Load()
-	s, err := b.ask(ctx, have, takeRecent)
-	if errors.Is(err, errUnfit) || err == nil && have != nil && s.UIDValidity != have.UIDValidity {
-		return b.ask(ctx, nil, takeRecent)
+	var first Meta
+	s, err := b.ask(ctx, have, takeRecent, &first)
+	if !errors.Is(err, errUnfit) && (err != nil || have == nil || s.UIDValidity == have.UIDValidity) {
+		return s, err
 	}
-	return s, err
+	if s, err = b.ask(ctx, nil, takeRecent, &Meta{}); err != nil {
+		return nil, err
+	}
+	if takeRecent && s.UIDValidity == first.UIDValidity {
+		// The first answer took it, and alone tells where it began.
+		s.RecentUID = min(s.RecentUID, first.RecentUID)
+	}
+	return s, nil
 }
 
-// ask asks for what changed since have; nil is since ever.
-func (b *Box) ask(ctx context.Context, have *Snapshot, takeRecent bool) (*Snapshot, error) {
+// ask asks for what changed since have; nil is since ever. told is what it tells of the mailbox, which stands where the rest
+// does not fit.
+func (b *Box) ask(ctx context.Context, have *Snapshot, takeRecent bool, told *Meta) (*Snapshot, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	req := &storev1.SnapshotRequest{Account: uint64(b.key.Account), Actor: uint64(b.key.Actor), Mailbox: uint64(b.key.ID), TakeRecent: takeRecent}
@@ -251,7 +260,9 @@ func (b *Box) ask(ctx context.Context, have *Snapshot, takeRecent bool) (*Snapsh
 			return nil, gone(err)
 		}
 		if box == nil {
-			box = page.GetMailbox()
+			if box = page.GetMailbox(); box != nil {
+				*told = metaFrom(b.key, box)
+			}
 		}
 		complete = complete || page.GetComplete()
 		for _, p := range page.GetChunks() {
@@ -294,15 +305,14 @@ func (b *Box) ask(ctx context.Context, have *Snapshot, takeRecent bool) (*Snapsh
 	if box == nil {
 		return nil, fmt.Errorf("snapshot of mailbox %d: the first page tells no mailbox", b.key.ID)
 	}
-	meta := metaFrom(b.key, box)
 	if complete {
-		return newSnapshot(meta, chunks), nil
+		return newSnapshot(*told, chunks), nil
 	}
-	if len(chunks) == 0 && len(expunged) == 0 && len(empty) == 0 && meta.same(&have.Meta) {
+	if len(chunks) == 0 && len(expunged) == 0 && len(empty) == 0 && told.same(&have.Meta) {
 		return have, nil
 	}
 	merged := have.merge(chunks, empty, expunged, cols)
-	return newSnapshot(meta, merged), nil
+	return newSnapshot(*told, merged), nil
 }
 
 // named is the chunk that begins with a UID, nil where there is none, or no snapshot.

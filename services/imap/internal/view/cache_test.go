@@ -135,3 +135,60 @@ func TestLeft(t *testing.T) {
 		t.Errorf("%d octets are held after the last left, %d before", c.Left(), held)
 	}
 }
+
+// takenBox is oneBox, of which \Recent is taken, and whose flags fit nothing where unfit is set.
+type takenBox struct {
+	oneBox
+	recent uint32
+	unfit  bool
+}
+
+func (o *takenBox) Snapshot(ctx context.Context, in *storev1.SnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[storev1.SnapshotResponse], error) {
+	s, err := o.oneBox.Snapshot(ctx, in, opts...)
+	if err != nil {
+		return nil, err
+	}
+	page := s.(*pages).rest[0]
+	page.Mailbox.RecentUid = o.recent
+	if in.GetTakeRecent() {
+		o.recent = page.Mailbox.UidNext
+	}
+	if o.unfit && in.GetSinceModSeq() != 0 {
+		page.FlagsOnly, page.Chunks = true, []*storev1.Chunk{{FirstUid: 9}}
+	}
+	return s, nil
+}
+
+// TestRecentOfTheFirstAnswer: where all is asked for again, \Recent begins where the first answer, which took it, had it.
+func TestRecentOfTheFirstAnswer(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		validity uint32
+		unfit    bool
+	}{
+		{"another history", 2, false},
+		{"flags that do not fit", 1, true},
+		{"flags that do not fit, of another history", 2, true},
+	} {
+		store := &takenBox{oneBox: oneBox{validity: 1, modSeq: 5}, recent: 2}
+		c := NewCache(store, 1<<20, time.Now)
+		k := Key{Account: 1, Actor: 1, ID: 1}
+		b, _, err := c.Open(t.Context(), k, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Close(true)
+		store.validity, store.modSeq, store.recent, store.unfit, store.since = tt.validity, 7, 1, tt.unfit, nil
+		b, s, err := c.Open(t.Context(), k, true)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		if len(store.since) != 2 || s.RecentUID != 1 || s.HighestModSeq != 7 {
+			t.Errorf("%s: asked since %v, \\Recent begins at %d of %d; want two questions and 1 of 7", tt.name, store.since, s.RecentUID, s.HighestModSeq)
+		}
+		if b.Current().RecentUID != 1 {
+			t.Errorf("%s: the box has it begin at %d", tt.name, b.Current().RecentUID)
+		}
+		b.Close(true)
+	}
+}
