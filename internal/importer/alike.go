@@ -12,9 +12,10 @@ import (
 const alikeHead = 4 << 10
 
 // alike digests what a message says, so that copies of it that went through different files have the same digest. Line ends
-// count as one kind, empty lines at the end and fields that files add do not count, nor does ">" before "From ". A message with a
-// Message-ID (RFC 5322 §3.6.4: it names one version of one message) is the same on whichever way it came; without one, the
-// fields that tell the way count. Everything else does: two messages that share a Message-ID and differ in it are two.
+// count as one kind, empty lines at the end do not count, nor does ">" before "From ". A message with a Message-ID (RFC 5322
+// §3.6.4: it names one version of one message) and a Date is the same on whichever way it came, and whatever fields files added;
+// without both of them, those fields count: programs that write neither a Date nor a Message-ID of its own into each message may
+// tell one from another by nothing else. Everything else counts: two messages that share a Message-ID and differ in it are two.
 type alike struct {
 	said, way hash.Hash
 	// out is where the line goes, nil for nowhere; unknown while head gathers its begin.
@@ -28,13 +29,15 @@ type alike struct {
 	// inID tells that the line is of the field Message-ID, whose value is id.
 	inID bool
 	id   []byte
+	// inDate tells that the line is of the field Date, dated that its value is not empty, and came that a field went to way.
+	inDate, dated, came bool
 }
 
 func newAlike() *alike {
 	return &alike{said: sha256.New(), way: sha256.New(), first: true}
 }
 
-// wayFields tell how a message came, and differ between copies of it.
+// wayFields tell how a message came, and differ between copies of it, as those do that files have for themselves.
 var wayFields = map[string]bool{
 	"received": true, "x-received": true, "return-path": true, "delivered-to": true, "x-original-to": true, "envelope-to": true,
 	"x-envelope-to": true, "x-delivered-to": true, "authentication-results": true, "received-spf": true, "arc-seal": true,
@@ -113,7 +116,7 @@ func (a *alike) begin(whole bool) {
 	}
 	switch {
 	case len(line) == 0 && !a.body:
-		a.body, a.out, a.inID = true, nil, false
+		a.body, a.out, a.inID, a.inDate = true, nil, false, false
 		a.said.Write([]byte{'\n'})
 		return
 	case len(line) == 0:
@@ -131,7 +134,7 @@ func (a *alike) begin(whole bool) {
 	case a.first && bytes.HasPrefix(bytes.TrimLeft(line, ">"), []byte("From ")):
 		a.out = nil // the line that separates messages of a file
 	case line[0] == ' ' || line[0] == '\t':
-		a.idIn(line)
+		a.valueIn(line)
 	default:
 		a.field(line)
 	}
@@ -144,24 +147,20 @@ func (a *alike) begin(whole bool) {
 func (a *alike) field(line []byte) {
 	raw, value, _ := bytes.Cut(line, []byte(":"))
 	name := string(bytes.ToLower(bytes.TrimSpace(raw)))
-	switch {
-	case mbox.Foreign(name):
-		a.out = nil
-	case wayFields[name]:
-		a.out = a.way
-	default:
-		a.out = a.said
+	a.out = a.said
+	if wayFields[name] || mbox.Foreign(name) {
+		a.out, a.came = a.way, true
 	}
-	if a.inID = name == "message-id" && len(a.id) == 0; a.inID {
-		a.idIn(value)
-	}
+	a.inID, a.inDate = name == "message-id" && len(a.id) == 0, name == "date"
+	a.valueIn(value)
 }
 
-// idIn takes the Message-ID from a line of its field.
-func (a *alike) idIn(line []byte) {
+// valueIn takes the Message-ID, and whether there is a Date, from a line of its field.
+func (a *alike) valueIn(line []byte) {
 	if a.inID && len(a.id) == 0 {
 		a.id = append(a.id, messageID(line)...)
 	}
+	a.dated = a.dated || a.inDate && len(bytes.TrimSpace(line)) > 0
 }
 
 // messageID is what stands between < and > of a field, or all of a field that has none.
@@ -184,7 +183,8 @@ func (a *alike) sum() []byte {
 	}
 	sum := sha256.New()
 	sum.Write(a.said.Sum(nil))
-	if len(a.id) == 0 {
+	// With a Message-ID and no such field it is the digest that earlier versions wrote.
+	if len(a.id) == 0 || !a.dated && a.came {
 		sum.Write(a.way.Sum(nil))
 	}
 	return sum.Sum(nil)

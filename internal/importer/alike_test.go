@@ -19,8 +19,9 @@ func sumOf(text string, n int) string {
 // TestAlike: copies of a message have one digest, others another, however the octets come.
 func TestAlike(t *testing.T) {
 	long := strings.Repeat("x\ry", 3000)
-	base := "Received: one\r\nMessage-ID: <1@a>\r\nSubject: s\r\n t\r\nTo: a\r\n\r\nFrom me\r\n>x\r\n\r\n" + long + "\r\nend"
+	base := "Received: one\r\nMessage-ID: <1@a>\r\nDate: Sat, 21 Nov 2026 10:11:12 +0000\r\nSubject: s\r\n t\r\nTo: a\r\n\r\nFrom me\r\n>x\r\n\r\n" + long + "\r\nend"
 	bare := "Received: one\r\nSubject: s\r\n\r\nx\r\n"
+	undated := strings.Replace(base, "Date: Sat, 21 Nov 2026 10:11:12 +0000\r\n", "", 1)
 	for _, tt := range []struct {
 		name, a, b string
 		same       bool
@@ -34,6 +35,12 @@ func TestAlike(t *testing.T) {
 		{"a line of a file", base, "From a@b Sat Nov 21 10:11:12 2026\n" + base, true},
 		{"another way", base, strings.Replace(base, "Received: one", "Received: two\r\n\tthree\r\nDelivered-To: x", 1), true},
 		{"without a Message-ID another way", bare, strings.Replace(bare, "one", "two", 1), false},
+		{"without a Date another way", undated, strings.Replace(undated, "one", "two", 1), false},
+		{"without a Date in another form", undated, strings.ReplaceAll(undated, "\r\n", "\n") + "\n", true},
+		{"an empty Date another way", "Date: \r\n" + undated, "Date: \r\n" + strings.Replace(undated, "one", "two", 1), false},
+		{"Date on the next line", "Date:\r\n Sat\r\n" + undated, "Date:\r\n Sat\r\n" + strings.Replace(undated, "one", "two", 1), true},
+		{"without a Message-ID another Status", "Status: OK\r\n" + bare, "Status: FAILED\r\n" + bare, false},
+		{"without a Date another Status", "Status: OK\r\n" + undated, "Status: FAILED\r\n" + undated, false},
 		{"Message-ID on the next line", strings.Replace(base, ": <1", ":\r\n <1", 1), strings.Replace(strings.Replace(base, ": <1", ":\r\n <1", 1), "one", "two", 1), true},
 		{"another Message-ID", base, strings.Replace(base, "<1@a>", "<2@a>", 1), false},
 		{"another subject", base, strings.Replace(base, "Subject: s", "Subject: S", 1), false},

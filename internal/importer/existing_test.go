@@ -91,16 +91,40 @@ func TestOtherForms(t *testing.T) {
 func TestNamesakes(t *testing.T) {
 	t.Parallel()
 	f := startFarm(t, sqlite.Options{})
-	f.append(t, "Return-Path: <b@x>\r\nDelivered-To: a@x\r\nMessage-ID: <1@x>\r\nSubject: a\r\n\r\nx\r\n", "Subject: none\r\n\r\nx\r\n")
+	f.append(t, "Return-Path: <b@x>\r\nDelivered-To: a@x\r\nMessage-ID: <1@x>\r\nDate: Sat, 21 Nov 2026 10:11:12 +0000\r\nSubject: a\r\n\r\nx\r\n", "Subject: none\r\n\r\nx\r\n")
 	path := t.TempDir()
 	write(t, path, map[string]string{
-		"cur/": "", "new/1": "Received: elsewhere\nMessage-ID: <1@x>\nSubject: a\n\nx\n", "new/2": "Message-ID: <1@x>\nSubject: a\n\nx\n--\nthe list\n",
+		"cur/": "", "new/1": "Received: elsewhere\nMessage-ID: <1@x>\nDate: Sat, 21 Nov 2026 10:11:12 +0000\nSubject: a\n\nx\n", "new/2": "Message-ID: <1@x>\nDate: Sat, 21 Nov 2026 10:11:12 +0000\nSubject: a\n\nx\n--\nthe list\n",
 		"new/3": "Received: elsewhere\nSubject: none\n\nx\n",
 	})
 	for i := range 2 {
 		r := f.importAt(t, path, importer.Run{})
 		if want := 2 - 2*i; r.Filed != want || r.Present != 3-want || i == 0 && len(r.Notes) != 2 {
 			t.Errorf("import %d: %+v", i, r)
+		}
+	}
+}
+
+// TestAlerts: a program has one Message-ID, or none, and no Date, and what it sends differs by when it came or by a field that
+// mbox files have as well. None of it is lost, and none comes twice.
+func TestAlerts(t *testing.T) {
+	t.Parallel()
+	f := startFarm(t, sqlite.Options{})
+	dir := t.TempDir()
+	mail := func(head string) string {
+		return "From ups@x Sat Jan 3 10:11:12 2026\n" + head + "Subject: power\n\nlost\n\n"
+	}
+	write(t, dir, map[string]string{
+		"jan.mbox": mail("Received: by mx; Sat, 3 Jan 2026 10:11:12 +0000\nMessage-ID: <ups@x>\n"),
+		"feb.mbox": mail("Received: by mx; Tue, 3 Feb 2026 10:11:12 +0000\nMessage-ID: <ups@x>\n"),
+		"ok/cur/":  "", "ok/new/1": "Status: OK\nSubject: job\n\ndone\n",
+		"bad/cur/": "", "bad/new/1": "Status: FAILED\nSubject: job\n\ndone\n",
+	})
+	for i := range 2 {
+		for _, name := range []string{"jan.mbox", "feb.mbox", "ok", "bad"} {
+			if r := f.importAt(t, filepath.Join(dir, name), importer.Run{Into: "Alerts"}); r.Filed != 1-i || r.Present != i {
+				t.Errorf("%s, import %d: %+v", name, i, r.Counts)
+			}
 		}
 	}
 }
