@@ -55,6 +55,9 @@ func (s *checks) Check(req *storev1.CheckRequest, stream grpc.ServerStreamingSer
 	for _, id := range req.GetAccounts() {
 		a, err := account(id)
 		if err == nil {
+			err = w.known(ctx, a)
+		}
+		if err == nil {
 			err = w.account(ctx, a)
 		}
 		if err != nil {
@@ -112,6 +115,15 @@ func (w *checking) all(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// known refuses an account that has no row: to look for its folders would make it.
+func (w *checking) known(ctx context.Context, id mailbox.AccountID) error {
+	list, err := w.retention.Accounts(ctx, id-1, 1)
+	if err == nil && (len(list) == 0 || list[0] != id) {
+		err = fmt.Errorf("account %d has no mailboxes: %w", id, index.ErrNoAccount)
+	}
+	return err
 }
 
 // found tells of a finding at once; repaired is empty where it stays.

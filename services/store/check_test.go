@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/mailfarm/mailfarm/internal/blob"
@@ -241,5 +243,24 @@ func TestMessageWithoutRow(t *testing.T) {
 	after := r.list(t, 1)["INBOX"]
 	if after.GetMessages() != 2 || after.GetUidNext() != 4 || after.GetHighestModSeq() <= before.GetHighestModSeq() {
 		t.Errorf("INBOX is %v, was %v", after, before)
+	}
+}
+
+// TestCheckOfNoAccount asks for an account that is not there, which is refused and not made.
+func TestCheckOfNoAccount(t *testing.T) {
+	r := start(t, store.Config{})
+	b := body(1000)
+	r.put(t, 1, nil, b, partIndex(t, b))
+	for _, id := range []uint64{2, 99} {
+		stream, err := r.checks.Check(t.Context(), &storev1.CheckRequest{Accounts: []uint64{id}})
+		if err == nil {
+			_, err = stream.Recv()
+		}
+		if status.Code(err) != codes.NotFound {
+			t.Errorf("Check of account %d: %v", id, err)
+		}
+	}
+	if list, err := r.db.Retention().Accounts(t.Context(), 0, 10); err != nil || len(list) != 1 || list[0] != 1 {
+		t.Errorf("accounts: %v, %v", list, err)
 	}
 }
