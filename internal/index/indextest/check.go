@@ -168,6 +168,7 @@ func strays(t *testing.T, s CheckSubject) {
 	if orphans, _, _, err := s.Check.Orphans(ctx, 7, 0, 1000, true); err != nil || len(orphans) != 600 {
 		t.Errorf("%d orphans, %v; one of 601 is in INBOX", len(orphans), err)
 	}
+	s.right(t, false)
 	var after index.ChunkID
 	restored := 0
 	for more := true; more; {
@@ -194,11 +195,22 @@ func strays(t *testing.T, s CheckSubject) {
 	if orphans, _, _, err := s.Check.Orphans(ctx, 7, 0, 1000, false); err != nil || len(orphans) != 0 {
 		t.Errorf("Orphans after it: %+v, %v", orphans, err)
 	}
-	// Its counters are the account's still.
+	s.right(t, true) // they are counted once
+
+	// What was counted anew before has none of them.
+	s.spoil(t, "DELETE FROM mailbox WHERE account = 7 AND name = 'Recovered'")
 	if _, err := s.Check.Recount(ctx, 7); err != nil {
 		t.Fatal(err)
 	}
 	s.right(t, true)
+	for after, more := (index.ChunkID{}), true; more; {
+		r, err := s.Check.Refile(ctx, 7, "Recovered", after, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.right(t, true)
+		after, more = r.Last, r.More
+	}
 }
 
 // givenNumbers takes the numbers of mailboxes back to before what was removed: none is given again.

@@ -72,7 +72,7 @@ func (s *Store) Strays(ctx context.Context, account mailbox.AccountID) (list []i
 	return list, wrap(fmt.Sprintf("look for strays of account %d", account), err)
 }
 
-// Refile is index.Check's. The rows go in the step that files what they have.
+// Refile is index.Check's. The rows go in the step that files what they have, and what the account counted of them is counted once.
 func (s *Store) Refile(ctx context.Context, account mailbox.AccountID, target string, after index.ChunkID, limit int) (r index.Refiled, err error) {
 	err = s.db.WriteAccount(ctx, account, func(u *unit.Unit, tx SQL) error {
 		r = index.Refiled{Last: after}
@@ -83,6 +83,7 @@ func (s *Store) Refile(ctx context.Context, account mailbox.AccountID, target st
 		r.Last, r.More = page[len(page)-1].ChunkID, len(page) == limit
 		q := index.Restore{Account: account, Target: target, Subscribed: true, Anyway: true}
 		var gone [][]any
+		var octets int64
 		for i := range page {
 			var c mailbox.Chunk
 			if err := c.Unpack(&page[i].packed); errors.Is(err, mailbox.ErrColumn) {
@@ -92,6 +93,7 @@ func (s *Store) Refile(ctx context.Context, account mailbox.AccountID, target st
 			}
 			for j := range c.Len() {
 				e := c.At(j)
+				octets += e.Size
 				// Which keywords the other bits were was told by the mailbox.
 				q.Entries = append(q.Entries, index.RestoreEntry{Email: e.Email, Beside: true, Flags: e.Flags.Names(nil), Size: e.Size, Received: e.Received})
 			}
@@ -104,6 +106,9 @@ func (s *Store) Refile(ctx context.Context, account mailbox.AccountID, target st
 			if _, err := tx.ExecMany(query, gone); err != nil {
 				return fmt.Errorf("remove chunks without mailbox: %w", err)
 			}
+		}
+		if err := u.Uncount(account, int64(len(q.Entries)), octets); err != nil {
+			return err
 		}
 		r.RestoreResult, err = u.Restore(&q)
 		return err

@@ -118,3 +118,24 @@ func (m *mending) told(b *Box, was *index.Mailbox) {
 	m.mended = append(m.mended, text)
 	b.changed() // whoever has seen the old ones asks again
 }
+
+// Uncount takes entries of mailboxes that are not there off the counters of an account, as far as those have more than its
+// mailboxes: where they were counted anew meanwhile, the entries are in none.
+func (u *Unit) Uncount(id mailbox.AccountID, messages, size int64) error {
+	a, err := u.Account(id)
+	if err != nil {
+		return err
+	}
+	boxes, err := u.allBoxes(a)
+	if err != nil {
+		return err
+	}
+	moreMessages, moreSize := a.Messages, a.Size
+	for _, b := range boxes {
+		moreMessages, moreSize = moreMessages-int64(b.Messages), moreSize-b.Size
+	}
+	a.Messages -= max(min(messages, moreMessages), 0)
+	a.Size -= max(min(size, moreSize), 0)
+	a.dirty = true
+	return nil
+}
