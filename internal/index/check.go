@@ -22,7 +22,7 @@ type Check interface {
 	// stays. ErrMailboxes, ErrCondemned: nothing is changed.
 	Refile(ctx context.Context, account mailbox.AccountID, target string, after ChunkID, limit int) (Refiled, error)
 	// Lose removes the entries of emails from a mailbox that have no row, for which a reader is told that they were expunged,
-	// and tells their UIDs. Nothing is kept of them. ErrNoMailbox.
+	// and tells their UIDs. Nothing is kept of them, and an import brings them again. ErrNoMailbox.
 	Lose(ctx context.Context, account mailbox.AccountID, box mailbox.ID, emails []mailbox.EmailID) (ExpungeResult, error)
 	// Given tells which numbers an account is known to have given, beside those of its entries.
 	Given(ctx context.Context, account mailbox.AccountID) (*Given, error)

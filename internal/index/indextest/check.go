@@ -24,6 +24,7 @@ func RunCheck(t *testing.T, open func(testing.TB) CheckSubject) {
 	t.Run("Orphans", func(t *testing.T) { orphans(t, open(t)) })
 	t.Run("Moved", func(t *testing.T) { movedOrphans(t, open(t)) })
 	t.Run("Lose", func(t *testing.T) { lose(t, open(t)) })
+	t.Run("LoseImported", func(t *testing.T) { loseImported(t, open(t)) })
 	t.Run("Strays", func(t *testing.T) { strays(t, open(t)) })
 	t.Run("Survey", func(t *testing.T) { survey(t, open(t)) })
 }
@@ -298,5 +299,23 @@ func lose(t *testing.T, s CheckSubject) {
 	s.right(t, true)
 	if again, err := s.Check.Lose(t.Context(), 7, r.Mailbox, ids); err != nil || len(again.Expunged) != 0 {
 		t.Errorf("Lose again: %+v, %v", again, err)
+	}
+}
+
+// loseImported imports again what is lost, and what was removed: that stays removed.
+func loseImported(t *testing.T, s CheckSubject) {
+	q := index.Import{Account: 7, Name: "Old", Create: true, Messages: []index.ImportMessage{imported("a", 0), imported("b", 0), imported("c", 0)}}
+	r := s.imports(t, q)
+	id := s.look(t, 7, r.Mailbox).entries()[1].Email
+	s.expunge(t, 7, r.Mailbox, one(3))
+	s.spoil(t, fmt.Sprintf("DELETE FROM email WHERE account = 7 AND email = %d", id))
+	if lost, err := s.Check.Lose(t.Context(), 7, r.Mailbox, []mailbox.EmailID{id}); err != nil || lost.Expunged.Len() != 1 {
+		t.Fatalf("Lose: %+v, %v", lost, err)
+	}
+	again := s.imports(t, q)
+	for i, want := range []index.ImportStatus{index.ImportPresent, index.ImportFiled, index.ImportGone} {
+		if again.Messages[i].Status != want {
+			t.Errorf("message %d has status %d, want %d", i, again.Messages[i].Status, want)
+		}
 	}
 }

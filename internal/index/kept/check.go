@@ -26,6 +26,8 @@ const (
 	emailsBehind  = `SELECT email FROM email WHERE account = $1 AND email > $2 ORDER BY email LIMIT $3`
 	// The kind is that of what counts for nothing.
 	namedByRemoved = `SELECT emails FROM removed WHERE account = $1 AND kind <> $2`
+	importedKeys   = `SELECT key, uid FROM imported WHERE account = $1 AND mailbox = $2`
+	dropImported   = `DELETE FROM imported WHERE account = $1 AND mailbox = $2 AND key = $3`
 	emailRow       = `SELECT email, size, received_ns, blob_id, overlay FROM email WHERE account = $1 AND email = $2`
 )
 
@@ -86,14 +88,37 @@ func (s *Store) Recount(ctx context.Context, account mailbox.AccountID) (mended 
 
 // Lose is index.Check's.
 func (s *Store) Lose(ctx context.Context, account mailbox.AccountID, box mailbox.ID, emails []mailbox.EmailID) (r index.ExpungeResult, err error) {
-	err = s.db.WriteAccount(ctx, account, func(u *unit.Unit, _ SQL) (err error) {
-		r, err = u.Lose(account, box, emails)
-		return err
+	err = s.db.WriteAccount(ctx, account, func(u *unit.Unit, tx SQL) (err error) {
+		if r, err = u.Lose(account, box, emails); err != nil || len(r.Expunged) == 0 {
+			return err
+		}
+		return forget(tx, account, box, r.Expunged)
 	})
 	if err != nil {
 		return index.ExpungeResult{}, fmt.Errorf("remove entries of lost emails from mailbox %d of account %d: %w", box, account, err)
 	}
 	return r, nil
+}
+
+// forget drops the keys that messages were imported with which are lost: an import brings them again.
+func forget(tx SQL, account mailbox.AccountID, box mailbox.ID, uids mailbox.UIDSet) error {
+	var keys [][]any
+	if err := tx.Each(importedKeys, func(row unit.Scanner) error {
+		var key []byte
+		var uid int64
+		err := row.Scan(&key, &uid)
+		if uids.Contains(mailbox.UID(uid)) {
+			keys = append(keys, []any{int64(account), int64(box), key})
+		}
+		return err
+	}, int64(account), int64(box)); err != nil {
+		return fmt.Errorf("look for what was imported: %w", err)
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	_, err := tx.ExecMany(dropImported, keys)
+	return wrap("drop keys of imports", err)
 }
 
 // Orphans is index.Check's.
