@@ -44,7 +44,7 @@ type Given struct {
 type BoxGiven struct {
 	UIDNext mailbox.UID
 	ModSeq  mailbox.ModSeq
-	// All tells that whatever UIDs it gave that its entries do not have are known.
+	// All tells that whatever UIDs it gave that its entries do not have are known, unless entries are missing.
 	All bool
 }
 

@@ -228,6 +228,7 @@ func givenNumbers(t *testing.T, open func(testing.TB) CheckSubject) {
 		{"tombstones", []string{"UPDATE mailbox SET uid_next = 4" + inbox, "DELETE FROM removed WHERE account = 7", "UPDATE kept SET entries = 0, octets = 0 WHERE account = 7"}, true, 11, false},
 		{"nothing", []string{"UPDATE mailbox SET uid_next = 2" + inbox, "DELETE FROM removed WHERE account = 7", "DELETE FROM tombstone WHERE account = 7"}, true, 4, false},
 		{"purged", []string{"UPDATE mailbox SET uid_next = 4, purged_mod_seq = highest_mod_seq" + inbox}, true, 11, false},
+		{"chunk", []string{"UPDATE mailbox SET uid_next = 2" + inbox, "DELETE FROM chunk WHERE account = 7"}, true, 11, false},
 		{"highest", []string{"UPDATE mailbox SET highest_mod_seq = 1" + inbox}, false, 11, false},
 		{"all", []string{"UPDATE mailbox SET highest_mod_seq = 1 WHERE account = 7", "UPDATE account SET mod_seq = 1 WHERE account = 7"}, false, 11, true},
 		{"account", []string{"UPDATE account SET mod_seq = 1, uid_validity = 1 WHERE account = 7"}, false, 11, true},

@@ -26,6 +26,7 @@ func (u *Unit) Mend(id mailbox.AccountID, given *index.Given) (mended []string, 
 			return nil, nil, fmt.Errorf("mailbox %q: %w", b.Name, err)
 		}
 	}
+	m.lacking = m.lacking || m.messages < a.Messages
 	m.numbers()
 	for i, b := range boxes {
 		m.told(b, &was[i])
@@ -43,6 +44,8 @@ type mending struct {
 	account        *Account
 	given          *index.Given
 	messages, size int64
+	// lacking tells that entries are missing, of which nothing says what UIDs they had.
+	lacking bool
 	// known is the greatest MODSEQ that is known to have been given.
 	known  mailbox.ModSeq
 	mended []string
@@ -77,6 +80,7 @@ func (u *Unit) mend(m *mending, b *Box) error {
 			c.UIDNext, c.HighestModSeq = max(c.UIDNext, e.UID+1), max(c.HighestModSeq, e.ModSeq)
 		}
 	}
+	m.lacking = m.lacking || c.Messages < b.Messages
 	m.messages, m.size = m.messages+int64(c.Messages), m.size+c.Size
 	m.known = max(m.known, c.HighestModSeq)
 	b.Messages, b.Unseen, b.Deleted, b.Size, b.UIDNext, b.HighestModSeq = c.Messages, c.Unseen, c.Deleted, c.Size, c.UIDNext, c.HighestModSeq
@@ -108,7 +112,7 @@ func (m *mending) told(b *Box, was *index.Mailbox) {
 	text := fmt.Sprintf("%s: %d messages, %d unseen, %d deleted, %d octets, UIDNEXT %d, HIGHESTMODSEQ %d; was %d, %d, %d, %d, %d, %d",
 		b.Name, now.Messages, now.Unseen, now.Deleted, now.Size, now.UIDNext, now.HighestModSeq,
 		was.Messages, was.Unseen, was.Deleted, was.Size, was.UIDNext, was.HighestModSeq)
-	if was.UIDNext != now.UIDNext && !m.given.Boxes[b.ID].All {
+	if was.UIDNext != now.UIDNext && (m.lacking || !m.given.Boxes[b.ID].All) {
 		// UIDs behind those that are known may have been given to messages that clients remember.
 		m.spent = append(m.spent, b.UIDValidity)
 		m.account.UIDValidity++
