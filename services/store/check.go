@@ -361,7 +361,7 @@ func (w *checking) reindexed(ctx context.Context, e *index.Email, bad error) err
 	if w.req.GetRepair() {
 		err := w.makeIndex(ctx, e)
 		if err == nil {
-			err = w.deps.Mailboxes.SetPartIndex(ctx, w.id, e.ID, e.PartIndex)
+			err = w.setPartIndex(ctx, e.ID, e.PartIndex)
 		}
 		if repaired = "made anew"; err != nil {
 			repaired, bad = "", errors.Join(bad, err)
@@ -420,12 +420,19 @@ func (w *checking) sameIndex(ctx context.Context, e *index.Email, f *blob.Frame,
 	}
 	repaired := ""
 	if w.req.GetRepair() {
-		if err := w.deps.Mailboxes.SetPartIndex(ctx, w.id, e.ID, made); err != nil {
+		if err := w.setPartIndex(ctx, e.ID, made); err != nil {
 			return err
 		}
 		repaired = "index made anew of the body"
 	}
 	return w.found("part_index", detail, repaired)
+}
+
+// setPartIndex stores a part index that was made anew, which readers of this process see at once.
+func (w *checking) setPartIndex(ctx context.Context, id mailbox.EmailID, partIndex []byte) error {
+	// Also where it failed: it may be stored all the same.
+	defer w.Service.emails.drop(w.id, id)
+	return w.deps.Mailboxes.SetPartIndex(ctx, w.id, id, partIndex)
 }
 
 // anothers tells whether a frame was accepted at another time than an email came, which its tail tells where it came by SMTP.

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -205,6 +206,10 @@ func TestPartIndexOfAnother(t *testing.T) {
 				t.Fatalf("Check of what is right: %v", found)
 			}
 			r.spoil(t, tt.spoil)
+			var served [][]byte
+			if !tt.unread { // a reader makes that anew
+				served = r.partIndexes(t) // and keeps them in memory
+			}
 			if found := r.check(t, 1, false); (len(found) == 1) != tt.unread {
 				t.Errorf("Check without bodies: %v", found)
 			}
@@ -218,7 +223,39 @@ func TestPartIndexOfAnother(t *testing.T) {
 			if found := r.checkAll(t, bodies); (len(found) == 0) != tt.mended {
 				t.Errorf("Check after it: %v", found)
 			}
+			if now := r.partIndexes(t); served != nil && (bytes.Equal(now[0], served[0]) == tt.mended || !bytes.Equal(now[1], served[1])) {
+				t.Errorf("readers are told %q, before %q", now, served)
+			}
 		})
+	}
+}
+
+// partIndexes are those of account 1, as readers are told.
+func (r *role) partIndexes(t *testing.T) (list [][]byte) {
+	t.Helper()
+	ids, err := r.db.Retention().EmailIDs(t.Context(), 1, 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := &storev1.EmailsRequest{Account: 1}
+	for _, id := range ids {
+		req.Emails = append(req.Emails, uint64(id))
+	}
+	stream, err := r.Emails(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		page, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return list
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range page.GetEmails() {
+			list = append(list, e.GetPartIndex())
+		}
 	}
 }
 

@@ -41,7 +41,7 @@ func TestEmailCache(t *testing.T) {
 					ids[i] = mailbox.EmailID(1 + r.IntN(60)) // some twice
 				}
 				found := map[int]bool{}
-				missing := c.get(mailbox.AccountID(account), ids, func(i int, e index.Email) {
+				missing, drops := c.get(mailbox.AccountID(account), ids, func(i int, e index.Email) {
 					found[i] = true
 					if want := namedEmail(account, int(ids[i]), 1000); e.ID != want.ID || !slices.Equal(e.PartIndex, want.PartIndex) {
 						t.Errorf("account %d, email %d: got %.20q", account, ids[i], e.PartIndex)
@@ -62,7 +62,10 @@ func TestEmailCache(t *testing.T) {
 					t.Errorf("missing %v of %v, found %v", missing, ids, found)
 					return
 				}
-				c.add(mailbox.AccountID(account), read)
+				c.add(mailbox.AccountID(account), drops, read)
+				if r.IntN(10) == 0 {
+					c.drop(mailbox.AccountID(account), ids[0])
+				}
 			}
 			if hits == 0 {
 				t.Error("nothing was ever found")
@@ -102,11 +105,33 @@ func TestEmailCacheKeepsNot(t *testing.T) {
 		{"no memory", -1, namedEmail(1, 2, 10), false},
 	} {
 		c := newEmailCache(tt.octets)
-		c.add(1, []index.Email{tt.email})
-		missing := c.get(1, []mailbox.EmailID{2}, func(int, index.Email) {})
+		c.add(1, 0, []index.Email{tt.email})
+		missing, _ := c.get(1, []mailbox.EmailID{2}, func(int, index.Email) {})
 		if got := len(missing) == 0; got != tt.kept {
 			t.Errorf("%s: kept %v, want %v", tt.name, got, tt.kept)
 		}
+	}
+}
+
+// TestEmailCacheDrops: what was replaced is not told any more, nor kept by who read it before.
+func TestEmailCacheDrops(t *testing.T) {
+	c := newEmailCache(10_000)
+	kept := func() bool {
+		missing, _ := c.get(1, []mailbox.EmailID{2}, func(int, index.Email) {})
+		return len(missing) == 0
+	}
+	_, drops := c.get(1, []mailbox.EmailID{2}, func(int, index.Email) {})
+	c.add(1, drops, []index.Email{namedEmail(1, 2, 10), namedEmail(1, 3, 10)})
+	c.drop(1, 2)
+	if kept() {
+		t.Error("what was dropped is still told")
+	}
+	c.add(1, drops, []index.Email{namedEmail(1, 2, 10)})
+	if kept() {
+		t.Error("what was read before the drop is kept")
+	}
+	if _, ok := c.young[emailKey{1, 3}]; !ok || len(c.young) != 1 || c.size != emailCost+int64(len(namedEmail(1, 3, 10).PartIndex)) {
+		t.Errorf("%d are left, of %d octets", len(c.young), c.size)
 	}
 }
 

@@ -77,14 +77,14 @@ func (s *mailboxes) readEmails(ctx context.Context, a mailbox.AccountID, ids []m
 // keptEmails is readEmails of those that are not kept in memory; they are from now on.
 func (s *mailboxes) keptEmails(ctx context.Context, a mailbox.AccountID, ids []mailbox.EmailID, withPartIndex bool) ([]index.Email, error) {
 	found := make([]index.Email, len(ids))
-	missing := s.emails.get(a, ids, func(i int, e index.Email) { found[i] = e })
+	missing, drops := s.emails.get(a, ids, func(i int, e index.Email) { found[i] = e })
 	if len(missing) > 0 {
 		read, err := s.readEmails(ctx, a, missing, withPartIndex)
 		if err != nil {
 			return nil, err
 		}
 		if withPartIndex {
-			s.emails.add(a, read)
+			s.emails.add(a, drops, read)
 		}
 		// They come in the order asked for.
 		for i := range found {
