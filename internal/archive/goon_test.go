@@ -2,6 +2,7 @@ package archive
 
 import (
 	"archive/zip"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mailfarm/mailfarm/internal/filelock"
 	"github.com/mailfarm/mailfarm/internal/mbox"
 )
 
@@ -105,7 +107,7 @@ func closed(t *testing.T, w Writer) {
 	end(t, w, m.current)
 }
 
-// files are those below a directory or in a zip file.
+// files are those below a directory or in a zip file, but for a lock that was left behind.
 func files(t *testing.T, path string) map[string]string {
 	t.Helper()
 	fsys := os.DirFS(path)
@@ -119,7 +121,7 @@ func files(t *testing.T, path string) map[string]string {
 	}
 	all := map[string]string{}
 	if err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || d.IsDir() || name == lockName {
 			return err
 		}
 		f, err := fsys.Open(name)
@@ -209,6 +211,33 @@ func spoil(t *testing.T, root string) {
 		return err
 	}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestOneAtATime: while an export writes, another one into the same path is refused; behind its end, or a cut, there can be one.
+func TestOneAtATime(t *testing.T) {
+	t.Parallel()
+	for name, format := range map[string]Format{"b": Mbox, "z.zip": Zip} {
+		path := filepath.Join(t.TempDir(), "new", name)
+		refused := func() {
+			t.Helper()
+			if _, err := Create(path, format, mbox.RD, "alice"); !errors.Is(err, filelock.ErrHeld) || !strings.Contains(err.Error(), fmt.Sprint("process ", os.Getpid())) {
+				t.Errorf("%s: a second export: %v", name, err)
+			}
+		}
+		w := create(t, path, format)
+		refused()
+		play(t, w, 20, 0, script()[:9], func() {})
+		refused()
+		w.Abort()
+		w = create(t, path, format)
+		refused()
+		play(t, w, 20, 0, script(), func() {})
+		closed(t, w)
+		if got := strings.Count(files(t, path)["INBOX.mbox"], "\nSubject: "); got != 7 {
+			t.Errorf("%s: %d messages, want 7", name, got)
+		}
+		create(t, path, format).Abort()
 	}
 }
 

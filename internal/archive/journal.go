@@ -14,6 +14,8 @@ import (
 const (
 	// journalName is the file beside mboxes that tells how far an export is. It goes with its end.
 	journalName = "mailfarm-export.journal"
+	// lockName is the file beside mboxes that an export holds while it writes there. It is left behind.
+	lockName = ".mailfarm-export.lock"
 	// journalFor is for how long an export that was cut off can go on: flags that were written are those of its begin.
 	journalFor = 7 * 24 * time.Hour
 )
@@ -47,7 +49,7 @@ type state struct {
 	Done    bool  `json:"done,omitempty"`
 }
 
-// openJournal reads the journal of an export that was cut off, or begins one.
+// openJournal reads the journal of an export that was cut off, or begins one. Its caller has locked out other exports.
 func openJournal(root string, h head) (*journal, error) {
 	path := filepath.Join(root, journalName)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)

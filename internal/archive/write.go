@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -52,7 +53,7 @@ type FolderWriter interface {
 }
 
 // Create begins to write at a path. A Maildir may be there, and is brought up to date. Files of mbox and zip have their names once
-// they are whole, and go on where an export was cut off that was of the same and in the same dialect; else they are made anew.
+// they are whole, and go on where an export was cut off that was of the same and in the same dialect; else they are made anew. Until Close or Abort nobody else can write them.
 func Create(path string, format Format, dialect mbox.Dialect, of string) (Writer, error) {
 	switch format {
 	case Maildir:
@@ -65,7 +66,7 @@ func Create(path string, format Format, dialect mbox.Dialect, of string) (Writer
 		}
 		return maildirWriter{tree}, nil
 	case Mbox:
-		return newMboxWriter(path, dialect, of)
+		return newMboxWriter(path, filepath.Join(path, lockName), dialect, of)
 	case Zip:
 		return newZipWriter(path, dialect, of)
 	}

@@ -3,6 +3,8 @@ package archive
 import (
 	"bufio"
 	"bytes"
+	"errors"
+	"fmt"
 	"io"
 	"net/url"
 	"os"
@@ -12,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mailfarm/mailfarm/internal/filelock"
 	"github.com/mailfarm/mailfarm/internal/maildir"
 	"github.com/mailfarm/mailfarm/internal/mbox"
 )
@@ -21,6 +24,8 @@ type mboxWriter struct {
 	root    string
 	dialect mbox.Dialect
 	journal *journal
+	// lock keeps other exports out until Close or Abort.
+	lock *filelock.Lock
 	// zipped tells that the names go into a zip file.
 	zipped bool
 	// current is the folder that is not closed yet, files are those of all and taken their names.
@@ -29,20 +34,37 @@ type mboxWriter struct {
 	taken   map[string]bool
 }
 
-func newMboxWriter(root string, dialect mbox.Dialect, of string) (*mboxWriter, error) {
+// newMboxWriter begins a tree below root, which no other export writes that takes the same lock file.
+func newMboxWriter(root, lockPath string, dialect mbox.Dialect, of string) (*mboxWriter, error) {
 	if err := free(root, func(name string) bool {
-		return strings.HasSuffix(name, ".mbox") || strings.HasSuffix(name, ".mbox"+partSuffix) || strings.HasSuffix(name, ".sbd") || name == journalName
+		return strings.HasSuffix(name, ".mbox") || strings.HasSuffix(name, ".mbox"+partSuffix) || strings.HasSuffix(name, ".sbd") ||
+			name == journalName || name == lockName
 	}); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(root, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(lockPath), 0o700); err != nil {
 		return nil, err
 	}
-	j, err := openJournal(root, head{1, of, dialect.String()})
+	lock, err := filelock.Take(lockPath)
+	if errors.Is(err, filelock.ErrHeld) {
+		return nil, fmt.Errorf("another export writes there: %w", err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &mboxWriter{root: root, dialect: dialect, journal: j, taken: map[string]bool{}}, nil
+	j, err := openTree(root, head{1, of, dialect.String()})
+	if err != nil {
+		lock.Release()
+		return nil, err
+	}
+	return &mboxWriter{root: root, dialect: dialect, journal: j, lock: lock, taken: map[string]bool{}}, nil
+}
+
+func openTree(root string, h head) (*journal, error) {
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return nil, err
+	}
+	return openJournal(root, h)
 }
 
 const (
@@ -89,13 +111,17 @@ func trueName(file, folder string) (mailbox string, ok bool) {
 }
 
 // Close ends the journal: nothing in a tree of mboxes tells subscriptions.
-func (w *mboxWriter) Close([]string) error { return w.journal.remove() }
+func (w *mboxWriter) Close([]string) error {
+	defer w.lock.Release()
+	return w.journal.remove()
+}
 
 func (w *mboxWriter) Abort() {
 	if w.current != nil {
 		w.current.abort()
 	}
 	w.journal.f.Close()
+	w.lock.Release()
 }
 
 func (w *mboxWriter) Folder(info FolderInfo) (FolderWriter, error) {

@@ -15,6 +15,9 @@ import (
 // as a zip file tells what is in it at its end.
 const partsSuffix = ".parts"
 
+// lockSuffix is of the file beside a zip file that an export holds: that directory goes, and a lock file is to stay.
+const lockSuffix = ".lock"
+
 // zipWriter writes a tree of mboxes, and packs it into a zip file once it is whole.
 type zipWriter struct {
 	*mboxWriter
@@ -25,7 +28,7 @@ func newZipWriter(path string, dialect mbox.Dialect, of string) (*zipWriter, err
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return nil, fmt.Errorf("%s is a directory, where a zip file is to be", path)
 	}
-	w, err := newMboxWriter(path+partsSuffix, dialect, of)
+	w, err := newMboxWriter(path+partsSuffix, path+lockSuffix, dialect, of)
 	if err != nil {
 		return nil, err
 	}
@@ -34,6 +37,7 @@ func newZipWriter(path string, dialect mbox.Dialect, of string) (*zipWriter, err
 }
 
 func (w *zipWriter) Close([]string) error {
+	defer w.lock.Release()
 	p, err := newPart(w.path)
 	if err != nil {
 		return err
