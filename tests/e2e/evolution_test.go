@@ -20,6 +20,7 @@ import (
 // searching, flags, copies, moves, removals and writing; then what another client changed, and what it changed while offline.
 func TestEvolutionWorks(t *testing.T) {
 	harness.NeedTypelib(t, "Camel", "1.2")
+	providers := harness.Unpacked(t, "evolution-data-server", "usr/lib/evolution-data-server/camel-providers")
 	f := harness.StartDev(t)
 	appendMany(t, f, alice, "INBOX", numberedNames("seeded", 5)...)
 	script, err := filepath.Abs("testdata/camel.py")
@@ -30,7 +31,7 @@ func TestEvolutionWorks(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 4*harness.Limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, harness.SystemPython, script, harness.Port(f.IMAPS()), f.CA(), alice, devPass, p.Home)
-	cmd.Env = append(os.Environ(), "HOME="+p.Home, "LC_ALL=C.UTF-8", "CAMEL_DEBUG=imapx:io")
+	cmd.Env = append(os.Environ(), "HOME="+p.Home, "LC_ALL=C.UTF-8", "CAMEL_DEBUG=imapx:io", "EDS_CAMEL_PROVIDER_DIR="+providers)
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
 	in, err := cmd.StdinPipe()

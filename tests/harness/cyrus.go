@@ -2,7 +2,6 @@ package harness
 
 import (
 	"bufio"
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -52,10 +51,7 @@ func StartCyrus(t testing.TB) *OtherIMAP {
 	t.Helper()
 	Need(t, "cyrmaster")
 	NeedRoot(t, "start a Cyrus")
-	imapd := filepath.Join(cmp.Or(os.Getenv("MAILFARM_UNPACKED"), "/var/cache/mailfarm-tests"), "cyrus-imapd/usr/lib/cyrus/bin/imapd")
-	if _, err := os.Stat(imapd); err != nil {
-		leaveOut(t, "cyrus-imapd is not unpacked: see tests/packages")
-	}
+	imapd := Unpacked(t, "cyrus-imapd", "usr/lib/cyrus/bin/imapd")
 	s := newOther(t, "cyrus")
 	s.Port = freePorts(t, 1)[0]
 	saslauthd(t, filepath.Join(s.dir, "mux"))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +34,16 @@ func NeedTypelib(t testing.TB, name, version string) {
 	if said, err := ask.CombinedOutput(); err != nil {
 		leaveOut(t, name+" "+version+" cannot be used from Python: see tests/packages: "+string(said))
 	}
+}
+
+// Unpacked is the path of a file of a package that is only unpacked; without the package a test is left out.
+func Unpacked(t testing.TB, pkg, file string) string {
+	t.Helper()
+	path := filepath.Join(cmp.Or(os.Getenv("MAILFARM_UNPACKED"), "/var/cache/mailfarm-tests"), pkg, file)
+	if _, err := os.Stat(path); err != nil {
+		leaveOut(t, pkg+" is not unpacked: see tests/packages")
+	}
+	return path
 }
 
 // NeedRoot leaves a test out that changes users, where it may not.
