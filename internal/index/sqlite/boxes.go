@@ -8,8 +8,17 @@ import (
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 )
 
-// boxesKept is how many rows of mailboxes are remembered at most, of some 300 octets each.
-const boxesKept = 20_000
+// boxesOctets is how much memory the rows of mailboxes take that are remembered, octets at most: some 20,000 rows, each of another
+// account.
+const boxesOctets = 16 << 20
+
+// knownBoxCost and knownAccountCost are about what a row costs beside its texts, and an account beside its rows, octets;
+// keywordCost is that of a keyword.
+const (
+	knownBoxCost     = 350
+	knownAccountCost = 450
+	keywordCost      = 16
+)
 
 // knownBoxes remembers the rows of mailboxes as they were read last: whoever asks whether something is new needs no question
 // to the database where nothing is, which is what most ask.
@@ -21,19 +30,30 @@ type knownBoxes struct {
 	// turns counts the transactions that changed something: what was read before the last one may be old.
 	turns    uint64                              // guarded by mu
 	accounts map[mailbox.AccountID]*knownAccount // guarded by mu
-	rows     int                                 // guarded by mu
+	octets   int64                               // of accounts, about; guarded by mu
 }
 
 // knownAccount is what is remembered of an account. Subscribed and Children are of other rows of the same account.
 type knownAccount struct {
 	boxes map[mailbox.ID]*knownBox
 	names map[string]*knownBox
+	// octets is what it costs, about.
+	octets int64
 }
 
 // knownBox is the row of a mailbox. Nobody changes it.
 type knownBox struct {
 	index.Found
 	purged mailbox.ModSeq
+}
+
+// cost is about what a row costs, octets.
+func (b *knownBox) cost() int64 {
+	n := knownBoxCost + int64(len(b.Name)+len(b.SpecialUse))
+	for _, word := range b.Keywords {
+		n += keywordCost + int64(len(word))
+	}
+	return n
 }
 
 // unchanged tells whether a snapshot has nothing but the row.
@@ -55,20 +75,30 @@ func (k *knownBoxes) keep(turn uint64, account mailbox.AccountID, b knownBox) {
 	if k.turns != turn {
 		return
 	}
-	if k.rows >= boxesKept {
+	if k.octets+knownAccountCost+b.cost() > boxesOctets {
 		k.clear()
 	}
 	a := k.accounts[account]
 	if a == nil {
-		a = &knownAccount{map[mailbox.ID]*knownBox{}, map[string]*knownBox{}}
+		a = &knownAccount{map[mailbox.ID]*knownBox{}, map[string]*knownBox{}, knownAccountCost}
 		if k.accounts == nil {
 			k.accounts = map[mailbox.AccountID]*knownAccount{}
 		}
 		k.accounts[account] = a
+		k.octets += a.octets
 	}
-	k.rows -= len(a.boxes)
-	a.boxes[b.ID], a.names[b.Name] = &b, &b
-	k.rows += len(a.boxes)
+	k.put(a, &b)
+}
+
+// put has a row in the place of the one of before; mu is held.
+func (k *knownBoxes) put(a *knownAccount, b *knownBox) {
+	more := b.cost()
+	if old := a.boxes[b.ID]; old != nil {
+		more -= old.cost()
+	}
+	a.boxes[b.ID], a.names[b.Name] = b, b
+	a.octets += more
+	k.octets += more
 }
 
 // box gives the row of a mailbox.
@@ -167,14 +197,16 @@ func (k *knownBoxes) change(c change) {
 	switch {
 	case a == nil:
 	case c.box == nil:
-		k.rows -= len(a.boxes)
+		k.octets -= a.octets
 		delete(k.accounts, c.account)
 	default:
 		if old := a.boxes[c.box.ID]; old != nil {
 			b := *old
 			b.Mailbox = *c.box
 			b.Subscribed = old.Subscribed
-			a.boxes[b.ID], a.names[b.Name] = &b, &b
+			if k.put(a, &b); k.octets > boxesOctets {
+				k.clear()
+			}
 		}
 	}
 }
@@ -182,5 +214,5 @@ func (k *knownBoxes) change(c change) {
 // clear forgets all; mu is held.
 func (k *knownBoxes) clear() {
 	clear(k.accounts)
-	k.rows = 0
+	k.octets = 0
 }

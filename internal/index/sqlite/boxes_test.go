@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"testing"
 
@@ -161,17 +162,57 @@ func TestRecentIsToldToItsTaker(t *testing.T) {
 	}
 }
 
-// TestKnownBoxesAreBounded: more rows than are kept are forgotten, not gathered.
+// TestKnownBoxesAreBounded: more than is kept is forgotten, not gathered, whether rows are many or large, are read or saved, and
+// whatever their accounts are.
 func TestKnownBoxesAreBounded(t *testing.T) {
-	var k knownBoxes
-	for i := range 2*boxesKept + 10 {
-		k.keep(0, mailbox.AccountID(1+i%100), knownBox{Found: index.Found{Mailbox: index.Mailbox{ID: mailbox.ID(i + 1)}}})
+	words := make([]string, 56)
+	for i := range words {
+		words[i] = fmt.Sprintf("%0100d", i)
 	}
-	n := 0
-	for _, a := range k.accounts {
-		n += len(a.boxes)
-	}
-	if n != k.rows || n > boxesKept || n == 0 {
-		t.Errorf("got %d rows, counted %d, want 1 to %d", n, k.rows, boxesKept)
+	for _, tt := range []struct {
+		name     string
+		accounts int
+		read     []string // the keywords of a row that is read
+		saved    []string // and of the same when it is saved, if it is
+	}{
+		{name: "small", accounts: 100},
+		{name: "each of another account", accounts: 1 << 30},
+		{name: "large", accounts: 100, read: words},
+		{name: "grown", accounts: 100, saved: words},
+		{name: "grown smaller", accounts: 100, read: words, saved: words[:1]},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var k knownBoxes
+			most := int64(0)
+			for i := range 60_000 {
+				account := mailbox.AccountID(1 + i%tt.accounts)
+				box := index.Mailbox{ID: mailbox.ID(i + 1), Name: fmt.Sprintf("Box %d", i), Keywords: tt.read}
+				k.keep(k.now(), account, knownBox{Found: index.Found{Mailbox: box}})
+				if tt.saved != nil {
+					var c changes
+					box.Keywords = tt.saved
+					c.saved(account, &box)
+					k.ended([]any{&c})
+				}
+				if i%1000 == 0 {
+					var c changes
+					c.of(account)
+					k.ended([]any{&c})
+				}
+				if most = max(most, k.octets); most > boxesOctets {
+					t.Fatalf("%d octets behind row %d, more than %d", most, i, boxesOctets)
+				}
+			}
+			octets := int64(0)
+			for _, a := range k.accounts {
+				octets += knownAccountCost
+				for _, b := range a.boxes {
+					octets += b.cost()
+				}
+			}
+			if octets != k.octets || most < boxesOctets*9/10 {
+				t.Errorf("%d octets, counted %d; at most %d, of %d", octets, k.octets, most, boxesOctets)
+			}
+		})
 	}
 }
