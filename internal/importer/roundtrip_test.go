@@ -225,6 +225,7 @@ func TestExportOfAFolderGoesOn(t *testing.T) {
 			if _, _, err := folder.Put(&archive.Item{UID: 1}, strings.NewReader("x")); err != nil { // and never again
 				t.Fatal(err)
 			}
+			w.Abort()
 		}
 		a.exportTo(t, path, format, mbox.RD, "A.B", "Work")
 		b := startFarm(t, sqlite.Options{})
