@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,6 +13,7 @@ import (
 	"github.com/mailfarm/mailfarm/internal/archive"
 	"github.com/mailfarm/mailfarm/internal/exporter"
 	"github.com/mailfarm/mailfarm/internal/mbox"
+	directoryv1 "github.com/mailfarm/mailfarm/proto/mailfarm/directory/v1"
 	storev1 "github.com/mailfarm/mailfarm/proto/mailfarm/store/v1"
 )
 
@@ -64,7 +66,15 @@ The exit status is 0 where all was written, 1 where messages were left (the repo
 				return err
 			}
 			run.Mailboxes, run.Bodies, run.Imports = storev1.NewMailboxesClient(conn), storev1.NewBodiesClient(conn), storev1.NewImportsClient(conn)
-			w, err := archive.Create(args[1], how, which, fmt.Sprint("account ", run.Account))
+			who, err := directoryv1.NewRemovedAccountsClient(conn).Who(c.Context(), &directoryv1.WhoRequest{Ids: []uint64{run.Account}})
+			if err != nil {
+				return fmt.Errorf("look up the address of account %d: %w", run.Account, err)
+			}
+			of, err := d.exportOf(run.Account, strings.Join(who.GetAddresses(), ""))
+			if err != nil {
+				return err
+			}
+			w, err := archive.Create(args[1], how, which, of)
 			if err != nil {
 				return fmt.Errorf("write %s: %w", args[1], err)
 			}
@@ -92,6 +102,20 @@ The exit status is 0 where all was written, 1 where messages were left (the repo
 	f.StringVar(&format, "format", "", "what to write: maildir, mbox or zip")
 	f.StringVar(&dialect, "dialect", dialect, "the dialect of mbox: mboxo, mboxrd, mboxcl or mboxcl2")
 	return c
+}
+
+// exportOf tells whose mail an export writes. A farm that was restored from another's backup has the same accounts and UIDVALIDITYs,
+// and other messages since, so that it tells the address, empty for an account that was removed, and the door as well.
+func (d *door) exportOf(account uint64, address string) (string, error) {
+	door := d.target
+	if door == "" {
+		data, err := filepath.Abs(d.data)
+		if err != nil {
+			return "", fmt.Errorf("find --data %s: %w", d.data, err)
+		}
+		door = "the socket in " + data
+	}
+	return fmt.Sprintf("account %d, %q, at %s", account, address, door), nil
 }
 
 func (d *door) printExported(w io.Writer, r *exporter.Report) error {
