@@ -98,7 +98,7 @@ func (s *Service) AddFullText(cfg FullTextConfig, deps FullTextDeps) error {
 	m := newFullTextMetrics()
 	part := &ledgerPart{cfg: LedgerConfig{Lease: deps.Lease}, deps: LedgerDeps{Leases: deps.Leases, Holder: deps.Holder, Log: deps.Log}}
 	w := &textWorker{
-		Service: s, cfg: cfg, deps: deps, metrics: m, dirty: map[mailbox.AccountID]time.Time{},
+		Service: s, cfg: cfg, deps: deps, metrics: m, dirty: map[mailbox.AccountID]wait{},
 		reader: textReader{mailboxes: &mailboxes{Service: s}, collector: fulltext.NewCollector(), log: deps.Log},
 	}
 	w.task = part.task("fulltext", min(fullTextEvery, cfg.SweepEvery), w.step)

@@ -21,7 +21,7 @@ const (
 // rest waits so long that the worker takes its share of a processor and no more.
 func (w *textWorker) rest(ctx context.Context) {
 	worked := time.Since(w.spent)
-	share := shareOf(w.cfg.Share, w.load.busy, time.Duration(w.lag()*float64(time.Second)))
+	share := shareOf(w.cfg.Share, w.load.busy, w.hurry())
 	if d := min(worked*time.Duration(100-share)/time.Duration(share), restMax); d > 0 {
 		began, used := time.Now(), processTime()
 		t := time.NewTimer(d)
@@ -33,6 +33,23 @@ func (w *textWorker) rest(ctx context.Context) {
 		w.load.rested(time.Since(began), processTime()-used, runtime.GOMAXPROCS(0))
 	}
 	w.spent = time.Now()
+}
+
+// hurry is how long the account in hand has waited, or another that waits and did not fail when it was tried last, whichever is
+// longer. The others are looked at once in a lookOver: they may be many, and so are rests.
+func (w *textWorker) hurry() time.Duration {
+	now := w.deps.Now()
+	if now.Sub(w.looked) >= lookOver {
+		w.oldest, w.looked = now, now
+		w.mu.Lock()
+		for _, waits := range w.dirty {
+			if !waits.failed && waits.since.Before(w.oldest) {
+				w.oldest = waits.since
+			}
+		}
+		w.mu.Unlock()
+	}
+	return max(now.Sub(w.begun), now.Sub(w.oldest))
 }
 
 // shareOf is which share of a processor the worker takes, percent: what is configured, and less beside a process that has people

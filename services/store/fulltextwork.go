@@ -51,11 +51,21 @@ type textWorker struct {
 	spent time.Time // when the current stretch of work began
 	load  processLoad
 	last  mailbox.AccountID // the one that had its turn
+	begun time.Time         // since when the account in hand waits, or is tried again
+	// oldest is since when another waits that the worker hurries for, as of looked.
+	oldest, looked time.Time
 
 	mu       sync.Mutex
-	dirty    map[mailbox.AccountID]time.Time // since when; guarded by mu
-	stepped  time.Time                       // guarded by mu
-	gathered *time.Timer                     // the wait for more; guarded by mu
+	dirty    map[mailbox.AccountID]wait // guarded by mu
+	stepped  time.Time                  // guarded by mu
+	gathered *time.Timer                // the wait for more; guarded by mu
+}
+
+// wait is an account's for the worker.
+type wait struct {
+	since time.Time
+	// failed tells that it was tried last without success.
+	failed bool
 }
 
 // run listens and works until ctx ends.
@@ -102,7 +112,7 @@ func (w *textWorker) gatheredAll() {
 // note is changed with the lock held.
 func (w *textWorker) note(a mailbox.AccountID) {
 	if _, known := w.dirty[a]; !known && len(w.dirty) < dirtyMax {
-		w.dirty[a] = w.deps.Now()
+		w.dirty[a] = wait{since: w.deps.Now()}
 	}
 }
 
@@ -110,9 +120,10 @@ func (w *textWorker) note(a mailbox.AccountID) {
 func (w *textWorker) lag() float64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	now := w.deps.Now()
 	var longest time.Duration
-	for _, since := range w.dirty {
-		longest = max(longest, w.deps.Now().Sub(since))
+	for _, waits := range w.dirty {
+		longest = max(longest, now.Sub(waits.since))
 	}
 	return longest.Seconds()
 }
@@ -147,14 +158,17 @@ func (w *textWorker) step(ctx context.Context) (more bool, err error) {
 		if !ok {
 			return false, failed.with(nil)
 		}
-		since := w.take(a)
+		had := w.take(a)
 		done, err := w.account(ctx, a)
 		w.mu.Lock()
 		w.stepped = w.deps.Now()
 		if err != nil || !done {
-			if _, again := w.dirty[a]; !again {
-				w.dirty[a] = since
+			waits, again := w.dirty[a]
+			if !again {
+				waits = had
 			}
+			waits.failed = err != nil
+			w.dirty[a] = waits
 		}
 		w.mu.Unlock()
 		if err != nil && !failed.passOver(ctx, a, err) {
@@ -171,9 +185,9 @@ func (w *textWorker) next(failed *failures) (best mailbox.AccountID, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var since time.Time
-	for a, s := range w.dirty {
-		if !failed.accounts[a] && (!ok || best == w.last || s.Before(since) && a != w.last) {
-			best, since, ok = a, s, true
+	for a, waits := range w.dirty {
+		if !failed.accounts[a] && (!ok || best == w.last || waits.since.Before(since) && a != w.last) {
+			best, since, ok = a, waits.since, true
 		}
 	}
 	w.last = best
@@ -181,12 +195,17 @@ func (w *textWorker) next(failed *failures) (best mailbox.AccountID, ok bool) {
 }
 
 // take takes an account's note away: what comes from now on is another.
-func (w *textWorker) take(a mailbox.AccountID) time.Time {
+func (w *textWorker) take(a mailbox.AccountID) wait {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	since := w.dirty[a]
+	had := w.dirty[a]
 	delete(w.dirty, a)
-	return since
+	w.begun = had.since
+	if had.failed {
+		// It may fail for good: it is hurried for only when the try itself takes long.
+		w.begun = w.deps.Now()
+	}
+	return had
 }
 
 // sweep notes the accounts that are not indexed as they are, and drops those that are no more.
