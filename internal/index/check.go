@@ -44,6 +44,8 @@ type Given struct {
 type BoxGiven struct {
 	UIDNext mailbox.UID
 	ModSeq  mailbox.ModSeq
+	// Far is how many rows tell numbers that are not to be believed (NearUID, NearModSeq).
+	Far int
 	// All tells that whatever UIDs it gave that its entries do not have are known, unless entries are missing.
 	All bool
 }
@@ -80,4 +82,21 @@ type Sums struct {
 // Right tells whether all sums are.
 func (s *Sums) Right() bool {
 	return s.Messages == s.WantMessages && s.Size == s.WantSize && s.Kept == s.WantKept && s.Highest <= s.ModSeq
+}
+
+// How far behind what is known a number may be that a single row tells: further than restores jump, several of them too. A row
+// that is damaged and can be read tells any, and no account is to lose its room for numbers by it.
+const (
+	maxUIDStep    = 1 << 24
+	maxModSeqStep = 1 << 40
+)
+
+// NearUID tells whether a UIDNEXT is to be believed where known is known, and NearModSeq whether a MODSEQ is.
+func NearUID(known, next mailbox.UID) bool {
+	return next <= known || next-known <= maxUIDStep && next <= MaxKeptUID
+}
+
+// NearModSeq is NearUID of a MODSEQ.
+func NearModSeq(known, seq mailbox.ModSeq) bool {
+	return seq <= known || seq-known <= maxModSeqStep
 }

@@ -64,6 +64,12 @@ type ImportMessage struct {
 	UIDL string
 }
 
+// The largest numbers that an import may keep: behind them there is room for a database's new timelines and for the mail to come.
+const (
+	MaxKeptValidity = mailbox.UIDValidity(1<<32 - 1<<24)
+	MaxKeptUID      = mailbox.UID(1<<32 - 1<<24)
+)
+
 // ImportStatus is what became of a message.
 type ImportStatus uint8
 

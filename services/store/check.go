@@ -178,13 +178,19 @@ func (w *checking) account(ctx context.Context, id mailbox.AccountID) error {
 func (w *checking) box(ctx context.Context, id mailbox.ID) error {
 	var m, sum index.Mailbox
 	var last mailbox.UID
-	broken, unordered, beyond := false, false, false
+	broken, unordered, beyond, far := false, false, false, false
 	var problems []problem
+	given := w.given.Boxes[id]
+	next, seq := given.UIDNext, given.ModSeq
+	if given.Far > 0 {
+		problems = append(problems, w.problem("order", "%d rows of what was removed or is there tell numbers far behind UIDNEXT %d, HIGHESTMODSEQ %d: these are not raised so far", given.Far, next, seq))
+	}
 	// A page at a time is looked at behind the snapshot, which is not to last as long as bodies take.
 	var chunks []mailbox.Chunk
 	err := w.deps.Mailboxes.Snapshot(ctx, index.SnapshotQuery{Account: w.id, Mailbox: id}, func(p *index.Page) error {
 		if p.Mailbox != nil {
 			m = *p.Mailbox
+			next, seq = max(m.UIDNext, given.UIDNext), max(m.HighestModSeq, given.ModSeq)
 		}
 		for i := range p.Chunks {
 			var c mailbox.Chunk
@@ -207,6 +213,15 @@ func (w *checking) box(ctx context.Context, id mailbox.ID) error {
 					unordered = true // one finding of a folder says enough
 					problems = append(problems, w.problem("order", "UID %d comes behind %d", e.UID, last))
 				}
+				if !far && (!index.NearUID(next, e.UID+1) || !index.NearModSeq(seq, e.ModSeq)) {
+					far = true
+					problems = append(problems, w.problem("order", "UID %d, MODSEQ %d: UIDNEXT is %d, HIGHESTMODSEQ %d, which are not raised so far", e.UID, e.ModSeq, m.UIDNext, m.HighestModSeq))
+				}
+				if far {
+					last = e.UID
+					continue // whatever comes behind it
+				}
+				next, seq = max(next, e.UID+1), max(seq, e.ModSeq)
 				if (e.UID >= m.UIDNext || e.ModSeq > m.HighestModSeq) && !beyond {
 					beyond = true
 					w.counts = append(w.counts, w.problem("order", "UID %d, MODSEQ %d: UIDNEXT is %d, HIGHESTMODSEQ %d", e.UID, e.ModSeq, m.UIDNext, m.HighestModSeq))
@@ -224,8 +239,8 @@ func (w *checking) box(ctx context.Context, id mailbox.ID) error {
 		w.counts = append(w.counts, w.problem("counters", "%d messages, %d unseen, %d deleted, %d octets are counted; there are %d, %d, %d, %d",
 			m.Messages, m.Unseen, m.Deleted, m.Size, sum.Messages, sum.Unseen, sum.Deleted, sum.Size))
 	}
-	if g := w.given.Boxes[id]; !beyond && (m.UIDNext < g.UIDNext || m.HighestModSeq < g.ModSeq) {
-		w.counts = append(w.counts, w.problem("order", "UIDNEXT is %d, HIGHESTMODSEQ %d: of what was removed it is known that they were %d and %d", m.UIDNext, m.HighestModSeq, g.UIDNext, g.ModSeq))
+	if !beyond && (m.UIDNext < given.UIDNext || m.HighestModSeq < given.ModSeq) {
+		w.counts = append(w.counts, w.problem("order", "UIDNEXT is %d, HIGHESTMODSEQ %d: of what was removed it is known that they were %d and %d", m.UIDNext, m.HighestModSeq, given.UIDNext, given.ModSeq))
 	}
 	w.lacking = w.lacking || broken || sum.Messages != m.Messages
 	if err := w.tell(problems, ""); err != nil {
@@ -480,6 +495,12 @@ func (w *checking) sums(ctx context.Context) error {
 	sums, err := w.check.Sums(ctx, w.id)
 	if err != nil {
 		return err
+	}
+	if !index.NearModSeq(sums.ModSeq, sums.Highest) {
+		if err := w.found("counters", fmt.Sprintf("MODSEQ is %d, and of a folder %d, to which it is not raised", sums.ModSeq, sums.Highest), ""); err != nil {
+			return err
+		}
+		sums.Highest = sums.ModSeq
 	}
 	if !sums.Right() {
 		w.counts = append(w.counts, w.problem("counters", "the account counts %d messages of %d octets, its folders %d of %d; %d of %d octets are kept, counted as %d of %d; MODSEQ %d, of a folder %d",

@@ -301,3 +301,26 @@ func TestCheckOfNoAccount(t *testing.T) {
 		t.Errorf("accounts: %v, %v", list, err)
 	}
 }
+
+// TestFarNumbers damages a row that tells what UIDNEXT was: it is told, and the folder is left room for mail.
+func TestFarNumbers(t *testing.T) {
+	r := start(t, store.Config{})
+	b := body(1000)
+	for i := range uint64(2) {
+		r.put(t, 1+i, nil, b, partIndex(t, b))
+	}
+	box := mailbox.ID(r.list(t, 1)["INBOX"].GetId())
+	if _, err := r.db.Mailboxes().Expunge(t.Context(), 1, box, mailbox.UIDSet{{First: 1, Last: 1}}, true); err != nil {
+		t.Fatal(err)
+	}
+	r.spoil(t, "UPDATE removed SET uid_next = 4294967295 WHERE account = 1")
+	for range 2 {
+		found := r.check(t, 1, true)
+		if len(found) != 1 || found[0].GetWhat() != "order" || found[0].GetFolder() != "INBOX" || found[0].GetRepaired() != "" {
+			t.Errorf("Check: %v", found)
+		}
+	}
+	if next := r.list(t, 1)["INBOX"].GetUidNext(); next != 3 {
+		t.Errorf("UIDNEXT is %d", next)
+	}
+}

@@ -21,6 +21,7 @@ type CheckSubject struct {
 func RunCheck(t *testing.T, open func(testing.TB) CheckSubject) {
 	t.Run("Recount", func(t *testing.T) { mend(t, open(t)) })
 	t.Run("Given", func(t *testing.T) { givenNumbers(t, open) })
+	t.Run("FarNumbers", func(t *testing.T) { farNumbers(t, open) })
 	t.Run("Orphans", func(t *testing.T) { orphans(t, open(t)) })
 	t.Run("Moved", func(t *testing.T) { movedOrphans(t, open(t)) })
 	t.Run("Lose", func(t *testing.T) { lose(t, open(t)) })
@@ -318,5 +319,49 @@ func loseImported(t *testing.T, s CheckSubject) {
 		if again.Messages[i].Status != want {
 			t.Errorf("message %d has status %d, want %d", i, again.Messages[i].Status, want)
 		}
+	}
+}
+
+// farNumbers damages single rows, which tell numbers that nobody gave: the mailbox has room for mail still, also where something
+// else of it is mended.
+func farNumbers(t *testing.T, open func(testing.TB) CheckSubject) {
+	for _, tt := range []struct {
+		name, spoil string
+		account     bool
+	}{
+		{"removed", "UPDATE removed SET uid_next = 4294967295 WHERE account = 7", false},
+		{"tombstone", "UPDATE tombstone SET mod_seq = 9223372036854775000 WHERE account = 7", false},
+		{"chunk", "UPDATE chunk SET max_mod_seq = 9223372036854775000 WHERE account = 7", false},
+		{"validity", "INSERT INTO spent_validity (account, uid_validity) VALUES (7, 4294967295)", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := open(t)
+			var list []index.Message
+			for range 10 {
+				list = append(list, newMessage(500))
+			}
+			box := s.append(t, 7, index.Inbox, list...).Mailbox
+			s.expunge(t, 7, box, mailbox.UIDSet{{First: 4, Last: 10}})
+			before := s.find(t, 7, index.Inbox)
+			s.spoil(t, tt.spoil)
+			s.spoil(t, "UPDATE mailbox SET uid_next = 5, unseen = unseen + 1 WHERE account = 7 AND name = 'INBOX'")
+			g, err := s.Check.Given(t.Context(), 7)
+			if err != nil || g.Boxes[box].Far == 0 != tt.account {
+				t.Errorf("Given: %+v, %v", g, err)
+			}
+			if mended, err := s.Check.Recount(t.Context(), 7); err != nil || len(mended) == 0 {
+				t.Errorf("Recount: %q, %v", mended, err)
+			}
+			after := s.find(t, 7, index.Inbox)
+			if after.UIDNext != before.UIDNext || after.HighestModSeq > 1000 || after.UIDValidity > 1000 || after.Unseen != before.Unseen {
+				t.Errorf("mended: %+v, was %+v", after, before)
+			}
+			if r := s.append(t, 7, index.Inbox, newMessage(500)); r.UIDs[0] != 11 || r.ModSeq > 1000 {
+				t.Errorf("Append: %+v", r)
+			}
+			if m, _, err := s.Mailboxes.Create(t.Context(), 7, "New", ""); err != nil || m.UIDValidity > 1000 {
+				t.Errorf("a new mailbox has %+v, %v", m, err)
+			}
+		})
 	}
 }

@@ -9,12 +9,6 @@ import (
 	"github.com/mailfarm/mailfarm/internal/mailbox"
 )
 
-// The largest numbers that an import may keep: behind them there is room for a database's new timelines and for the mail to come.
-const (
-	maxKeptValidity = mailbox.UIDValidity(1<<32 - 1<<24)
-	maxKeptUID      = mailbox.UID(1<<32 - 1<<24)
-)
-
 // ImportRows are the rows of imports within one write.
 type ImportRows interface {
 	// ImportedUIDs tells the UIDs that keys were imported with.
@@ -59,7 +53,7 @@ func (u *Unit) Import(rows ImportRows, q *index.Import) (r index.ImportResult, e
 	if err := u.file(rows, b, q, add, &r); err != nil {
 		return r, err
 	}
-	if r.Kept && q.UIDNext > b.UIDNext && q.UIDNext <= maxKeptUID {
+	if r.Kept && q.UIDNext > b.UIDNext && q.UIDNext <= index.MaxKeptUID {
 		b.UIDNext = q.UIDNext
 		b.changed()
 	}
@@ -82,7 +76,7 @@ func (u *Unit) importBox(a *Account, q *index.Import, r *index.ImportResult) (*B
 		}
 	}
 	// What is made here, those above it too, is to have none of the UIDVALIDITYs that may be kept for what comes with it.
-	if q.UIDValidity <= maxKeptValidity {
+	if q.UIDValidity <= index.MaxKeptValidity {
 		a.UIDValidity = max(a.UIDValidity, q.UIDValidity)
 	}
 	if b, err = u.createTree(a, q.Name, use); err != nil {
@@ -99,7 +93,7 @@ func (u *Unit) importBox(a *Account, q *index.Import, r *index.ImportResult) (*B
 // behind it (RFC 9051 §2.3.1.1: never the same one for a name with other messages).
 func (u *Unit) keepValidity(rows ImportRows, b *Box, q *index.Import, r *index.ImportResult) error {
 	v := q.UIDValidity
-	if r.Kept = v != 0 && b.UIDValidity == v; r.Kept || v == 0 || v > maxKeptValidity || b.Messages > 0 {
+	if r.Kept = v != 0 && b.UIDValidity == v; r.Kept || v == 0 || v > index.MaxKeptValidity || b.Messages > 0 {
 		return nil
 	}
 	if v <= b.Account.UIDValidity {
@@ -217,7 +211,7 @@ func (u *Unit) file(rows ImportRows, b *Box, q *index.Import, add []int, r *inde
 		}
 		e := entryOf(&m.Message, email, flags)
 		e.Saved = u.saved(m.Saved)
-		if r.Kept && m.UID > b.UIDNext && m.UID <= maxKeptUID {
+		if r.Kept && m.UID > b.UIDNext && m.UID <= index.MaxKeptUID {
 			b.UIDNext = m.UID
 		}
 		uid, err := u.addSaved(b, e)

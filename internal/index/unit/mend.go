@@ -18,7 +18,7 @@ func (u *Unit) Mend(id mailbox.AccountID, given *index.Given) (mended []string, 
 	if err != nil {
 		return nil, nil, err
 	}
-	m := &mending{account: a, given: given, known: given.ModSeq}
+	m := &mending{account: a, given: given, known: max(a.ModSeq, given.ModSeq)}
 	was := make([]index.Mailbox, len(boxes))
 	for i, b := range boxes {
 		was[i] = b.Mailbox
@@ -52,6 +52,19 @@ type mending struct {
 	spent  []mailbox.UIDValidity
 }
 
+// counted is a mailbox as its entries are.
+type counted struct{ index.Mailbox }
+
+// near raises numbers to those of an entry, where these are to be believed.
+func (c *counted) near(next mailbox.UID, seq mailbox.ModSeq) {
+	if index.NearUID(c.UIDNext, next) {
+		c.UIDNext = max(c.UIDNext, next)
+	}
+	if index.NearModSeq(c.HighestModSeq, seq) {
+		c.HighestModSeq = max(c.HighestModSeq, seq)
+	}
+}
+
 // mend counts a mailbox.
 func (u *Unit) mend(m *mending, b *Box) error {
 	packed, err := u.chunksOf(b, mailbox.UIDSet{{First: 1, Last: mailbox.MaxUID}})
@@ -59,14 +72,14 @@ func (u *Unit) mend(m *mending, b *Box) error {
 		return err
 	}
 	given := m.given.Boxes[b.ID]
-	c := index.Mailbox{UIDNext: max(b.UIDNext, given.UIDNext), HighestModSeq: max(b.HighestModSeq, given.ModSeq)}
+	c := counted{index.Mailbox{UIDNext: max(b.UIDNext, given.UIDNext), HighestModSeq: max(b.HighestModSeq, given.ModSeq)}}
 	chunk := u.chunk()
 	defer u.chunks.Put(chunk)
 	for i := range packed {
 		if err := chunk.Unpack(&packed[i]); err != nil {
 			return err
 		}
-		c.HighestModSeq = max(c.HighestModSeq, chunk.MaxModSeq)
+		c.near(0, chunk.MaxModSeq)
 		for j := range chunk.Len() {
 			e := chunk.At(j)
 			c.Messages++
@@ -77,12 +90,14 @@ func (u *Unit) mend(m *mending, b *Box) error {
 			if e.Flags&mailbox.Deleted != 0 {
 				c.Deleted++
 			}
-			c.UIDNext, c.HighestModSeq = max(c.UIDNext, e.UID+1), max(c.HighestModSeq, e.ModSeq)
+			c.near(e.UID+1, e.ModSeq)
 		}
 	}
 	m.lacking = m.lacking || c.Messages < b.Messages
 	m.messages, m.size = m.messages+int64(c.Messages), m.size+c.Size
-	m.known = max(m.known, c.HighestModSeq)
+	if index.NearModSeq(m.known, c.HighestModSeq) {
+		m.known = max(m.known, c.HighestModSeq)
+	}
 	b.Messages, b.Unseen, b.Deleted, b.Size, b.UIDNext, b.HighestModSeq = c.Messages, c.Unseen, c.Deleted, c.Size, c.UIDNext, c.HighestModSeq
 	return nil
 }
