@@ -46,9 +46,9 @@ func TestCrashPoints(t *testing.T) {
 // inOneProcess tells whether a point is passed in one process with a directory; TestCrashPointsOfAFarm tries the others.
 func inOneProcess(p Point) bool { return !p.onlyIn("internal/blob/s3") && p.Name != gapPoint }
 
-// offThePath are the beginnings of points that no letter passes: what an operator asks for, removed accounts, and the letter
+// offThePath are the beginnings of points that no letter passes: what an operator asks for, removed accounts, a copy, and the letter
 // about a full mailbox. TestCrashPointsOffThePath dies there.
-var offThePath = []string{"restore.", "mend.", "drop.", "store.quota-", "import.", "backup."}
+var offThePath = []string{"restore.", "mend.", "drop.", "store.quota-", "import.", "backup.", "copy."}
 
 func isOffThePath(p Point) bool {
 	return slices.ContainsFunc(offThePath, func(prefix string) bool { return strings.HasPrefix(p.Name, prefix) })

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
 
 	"github.com/mailfarm/mailfarm/tests/harness"
 )
@@ -17,7 +19,7 @@ import (
 // offPath tells how a process comes to the points that no letter passes, by what their names begin with.
 var offPath = map[string]func(*testing.T, string){
 	"drop.": crashDropping, "restore.": crashRestoring, "mend.": crashMending, "store.quota-": crashTelling, "backup.": crashPuttingBack,
-	"import.": crashImporting,
+	"import.": crashImporting, "copy.": crashCopying,
 }
 
 // TestCrashPointsOffThePath lets the process die where an operator's verb, a removed account or a full mailbox leads it, and
@@ -157,6 +159,54 @@ func crashRestoring(t *testing.T, point string) {
 	for range 2 {
 		w.CLI("undelete", "restore", bob)
 		harness.WantOnce(t, w.Mailbox(bob, "INBOX"), names)
+	}
+	w.sound(t)
+}
+
+// crashCopying has a guest copy messages, which are \Seen for herself alone: none is there without what she had on it.
+func crashCopying(t *testing.T, point string) {
+	const others = "Other Users/" + bob + "/"
+	w := newWorld(t, "")
+	w.Start()
+	names := []string{"first", "second"}
+	w.send(t, bob, names...)
+	w.CLI("acl", "set", bob, "INBOX", alice, "lrs")
+	w.CLI("acl", "set", bob, "Archive", alice, "lrsi")
+	all := imap.SeqSet{{Start: 1, Stop: 2}}
+	open := func(name string) *imapclient.Client {
+		c := w.IMAPClient(alice)
+		if _, err := c.Select(others+name, nil).Wait(); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	c := open("INBOX")
+	if err := c.Store(all, &imap.StoreFlags{Op: imap.StoreFlagsAdd, Flags: []imap.Flag{imap.FlagSeen}}, nil).Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	w.stop(t)
+	w.Start("MAILFARM_CRASH_AT=" + point)
+	if _, err := open("INBOX").Copy(all, others+"Archive").Wait(); err == nil {
+		t.Error("COPY of a process that died ended well")
+	}
+	w.died(t, point)
+	w.Start()
+	if n := len(w.Mailbox(bob, "Archive")); n != 0 {
+		t.Errorf("%d messages after half a COPY", n)
+	}
+	if _, err := open("INBOX").Copy(all, others+"Archive").Wait(); err != nil {
+		t.Fatal(err)
+	}
+	harness.WantOnce(t, w.Mailbox(bob, "Archive"), names)
+	list, err := open("Archive").Fetch(all, &imap.FetchOptions{Flags: true}).Collect()
+	if err != nil || len(list) != len(names) {
+		t.Fatal(len(list), err)
+	}
+	for _, m := range list {
+		if !slices.Contains(m.Flags, imap.FlagSeen) {
+			t.Errorf("the copy %d has the flags %v, want \\Seen", m.SeqNum, m.Flags)
+		}
 	}
 	w.sound(t)
 }
